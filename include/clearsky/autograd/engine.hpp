@@ -1,0 +1,265 @@
+#pragma once
+// The backward pass: from one tensor to every leaf it was computed from.
+
+#include <algorithm>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "clearsky/autograd/node.hpp"
+#include "clearsky/core/threads.hpp"
+
+namespace clearsky {
+
+namespace detail {
+
+/// sum <- sum + g, in place when nobody else sees `sum`. Differentiable when gradients are being recorded.
+TensorBase add_gradients(const TensorBase& sum, const TensorBase& g);
+
+/// One backward pass. Nodes are taken in falling sequence order, so that each has its whole gradient before it runs;
+/// the order, and with it every bit of the sums, depends on the graph alone.
+class BackwardPass {
+ public:
+  struct Options {
+    bool retain_graph = false;
+    bool create_graph = false;
+    /// When not empty: gradients of these tensors are collected instead of those of the leaves.
+    std::span<const TensorBase> wanted = {};
+  };
+
+  explicit BackwardPass(const Options& options) : options_(options), found_(options.wanted.size()) {}
+  ~BackwardPass() {  // also when an exception ends the pass: the next one must find no gradient left over
+    for (auto& n : queue_) {
+      n->pending = {};
+      n->queued = false;
+    }
+    for (auto& v : leaves_) {
+      v->pending = {};
+      v->queued = false;
+    }
+  }
+
+  std::vector<TensorBase> run(const TensorBase& root, const TensorBase& seed) {
+    GradModeGuard mode(options_.create_graph);
+    send(edge_to(root), seed);
+    std::vector<TensorBase> inputs;
+    while (!queue_.empty()) {
+      std::pop_heap(queue_.begin(), queue_.end(), earlier);
+      const Pointer<Node> node = std::move(queue_.back());
+      queue_.pop_back();
+      node->queued = false;
+      TensorBase g = std::exchange(node->pending, {});
+      CLEARSKY_CHECK(AutogradError, !node->released, node->name(),
+                     ": backward through a graph whose saved values are gone; pass Retain::yes to the first backward");
+      for (const NamedHook& hook : node->hooks) g = hook.run(g);
+      if (node->retained != nullptr && options_.wanted.empty()) keep_gradient(*node->retained, g);
+      note_wanted(*node, g);
+      inputs.assign(node->edges.size(), {});
+      node->backward(g, inputs);
+      g = {};
+      for (size_t i = 0; i < inputs.size(); ++i) {
+        TensorBase input = std::move(inputs[i]);
+        if (node->edges[i] && input.defined()) send(node->edges[i], std::move(input));
+      }
+      if (!options_.retain_graph) node->release();
+    }
+    for (const Pointer<Variable>& leaf : leaves_) {
+      TensorBase g = std::exchange(leaf->pending, {});
+      leaf->queued = false;
+      for (const NamedHook& hook : leaf->hooks) g = hook.run(g);
+      if (options_.wanted.empty()) {
+        keep_gradient(*leaf, g);
+      } else {
+        for (size_t i = 0; i < options_.wanted.size(); ++i)
+          if (variable_of(options_.wanted[i]) == leaf.get()) found_[i] = g;
+      }
+    }
+    leaves_.clear();
+    return std::move(found_);
+  }
+
+ private:
+  static bool earlier(const Pointer<Node>& a, const Pointer<Node>& b) { return a->sequence() < b->sequence(); }
+
+  void send(const Edge& edge, TensorBase g) {
+    if (edge.node) {
+      collect(*edge.node, std::move(g));
+      if (!std::exchange(edge.node->queued, true)) {
+        queue_.push_back(edge.node);
+        std::push_heap(queue_.begin(), queue_.end(), earlier);
+      }
+    } else if (edge.leaf) {
+      collect(*edge.leaf, std::move(g));
+      if (!std::exchange(edge.leaf->queued, true)) leaves_.push_back(edge.leaf);
+    }
+  }
+
+  template <class Target>
+  static void collect(Target& target, TensorBase g) {
+    if (target.pending.defined()) {
+      TensorBase sum = std::move(target.pending);
+      target.pending = add_gradients(sum, g);
+    } else {
+      target.pending = std::move(g);
+    }
+  }
+
+  void keep_gradient(Variable& v, const TensorBase& g) const;
+
+  void note_wanted(const Node& node, const TensorBase& g) {
+    for (size_t i = 0; i < options_.wanted.size(); ++i) {
+      const Variable* v = variable_of(options_.wanted[i]);
+      if (v != nullptr && v->node.get() == &node) found_[i] = g;
+    }
+  }
+
+  Options options_;
+  std::vector<Pointer<Node>> queue_;        // a heap, latest operation first
+  std::vector<Pointer<Variable>> leaves_;  // in the order in which they were met
+  std::vector<TensorBase> found_;
+};
+
+template <class T>
+Tensor<T> add_typed(const TensorBase& sum, const TensorBase& g);  // in clearsky/ops/elementwise.hpp
+
+inline TensorBase add_gradients(const TensorBase& sum, const TensorBase& g) {
+  if (sum.dtype() == DType::f64) return add_typed<double>(sum, g);
+  return add_typed<float>(sum, g);
+}
+
+template <class T>
+TensorBase own_copy(const TensorBase& g) {
+  const Tensor<T> typed = Tensor<T>::from(g);
+  return typed.clone();
+}
+
+/// The leaf's gradient is its own: nobody else's tensor may change when an optimizer scales it.
+inline void BackwardPass::keep_gradient(Variable& v, const TensorBase& g) const {
+  if (v.grad.defined()) {
+    v.grad = add_gradients(v.grad, g);
+  } else if (options_.create_graph || (g.storage()->references() == 1 && g.is_contiguous())) {
+    v.grad = g;
+  } else {
+    v.grad = g.dtype() == DType::f64 ? own_copy<double>(g) : own_copy<float>(g);
+  }
+}
+
+template <class T>
+void check_seed(const char* op, const Tensor<T>& y, const Tensor<T>& seed) {
+  CLEARSKY_CHECK(AutogradError, y.defined() && needs_grad(y), op,
+                 ": the tensor does not depend on anything that requires a gradient; call set_requires_grad() on the "
+                 "inputs, and leave NoGrad scopes, before computing it");
+  CLEARSKY_CHECK(ShapeError, seed.shape() == y.shape(), op, ": the seed has shape ", seed.shape(),
+                 " but the tensor has shape ", y.shape());
+}
+
+template <class T>
+Tensor<T> unit_seed(const char* op, const Tensor<T>& y) {
+  CLEARSKY_CHECK(ShapeError, y.numel() == 1, op, ": shape ", y.shape(), " has ", y.numel(),
+                 " elements; without a seed it needs exactly 1, so reduce it or pass a seed of that shape");
+  return ones<T>(y.shape());
+}
+
+}  // namespace detail
+
+template <class T>
+bool Tensor<T>::requires_grad() const {
+  return detail::needs_grad(*this);
+}
+
+template <class T>
+bool Tensor<T>::is_leaf() const {
+  const detail::Variable* v = detail::variable_of(*this);
+  return v == nullptr || !v->node;
+}
+
+template <class T>
+Tensor<T>& Tensor<T>::set_requires_grad(bool on) {
+  static_assert(kDifferentiable<T>, "only float and double tensors have gradients");
+  CLEARSKY_CHECK(AutogradError, defined(), "set_requires_grad: the tensor is undefined");
+  CLEARSKY_CHECK(AutogradError, is_leaf(), "set_requires_grad: the tensor is the result of ",
+                 detail::variable_of(*this)->node->name(), "; only leaves can be changed, use detach() first");
+  detail::variable_for(*this).requires_grad = on;
+  return *this;
+}
+
+template <class T>
+Tensor<T> Tensor<T>::grad() const {
+  const detail::Variable* v = detail::variable_of(*this);
+  return v == nullptr ? Tensor<T>() : Tensor<T>::from(v->grad);
+}
+
+template <class T>
+void Tensor<T>::set_grad(const Tensor& g) const {
+  detail::Variable* v = detail::variable_of(*this);
+  CLEARSKY_CHECK(AutogradError, v != nullptr, "set_grad: the tensor takes part in no differentiation");
+  CLEARSKY_CHECK(ShapeError, !g.defined() || g.shape() == shape_, "set_grad: gradient of shape ", g.shape(),
+                 " for a tensor of shape ", shape_);
+  v->grad = g;
+}
+
+template <class T>
+void Tensor<T>::retain_grad() const {
+  detail::Variable* v = detail::variable_of(*this);
+  CLEARSKY_CHECK(AutogradError, v != nullptr && requires_grad(), "retain_grad: the tensor requires no gradient");
+  if (v->node) v->node->retained = v;
+}
+
+template <class T>
+void Tensor<T>::backward(const Tensor& seed, Retain retain) const {
+  detail::check_seed("backward", *this, seed);
+  detail::BackwardPass({.retain_graph = retain == Retain::yes}).run(*this, seed);
+}
+
+template <class T>
+void Tensor<T>::backward(Retain retain) const {
+  CLEARSKY_CHECK(AutogradError, defined(), "backward: the tensor is undefined");
+  backward(detail::unit_seed("backward", *this), retain);
+}
+
+/// Whether a gradient can be differentiated again.
+enum class CreateGraph { no, yes };
+
+/// The gradients of `y` with respect to `inputs`, without touching any tensor's grad().
+///
+/// @param seed          gradient of y, same shape; undefined for a y with one element
+/// @param create_graph  yes: the result can be differentiated again (and the graph of y is kept)
+/// @return              one gradient per input; undefined where y does not depend on it
+/// @throws AutogradError when y requires no gradient, or an operation has no second derivative
+template <class T>
+std::vector<Tensor<T>> grad(const Tensor<T>& y, const std::vector<Tensor<T>>& inputs, Tensor<T> seed = {},
+                            CreateGraph create_graph = CreateGraph::no, Retain retain = Retain::no) {
+  if (!seed.defined()) seed = detail::unit_seed("grad", y);
+  detail::check_seed("grad", y, seed);
+  const std::vector<detail::TensorBase> wanted(inputs.begin(), inputs.end());
+  const bool twice = create_graph == CreateGraph::yes;
+  detail::BackwardPass pass({.retain_graph = twice || retain == Retain::yes, .create_graph = twice, .wanted = wanted});
+  std::vector<Tensor<T>> grads;
+  for (auto& g : pass.run(y, seed)) grads.push_back(Tensor<T>::from(std::move(g)));
+  return grads;
+}
+
+/// Calls hook(gradient) when the gradient of `x` is complete; what it returns goes on in its place.
+/// @return  the id to remove it with
+template <class T, class F>
+HookId register_hook(Tensor<T>& x, F hook) {
+  CLEARSKY_CHECK(AutogradError, x.requires_grad(), "register_hook: the tensor requires no gradient");
+  static std::atomic<HookId> next{1};
+  detail::Variable* v = detail::variable_of(x);
+  auto& hooks = v->node ? v->node->hooks : v->hooks;
+  const HookId id = next++;
+  hooks.push_back({id, [hook](const detail::TensorBase& g) -> detail::TensorBase {
+                     return hook(Tensor<T>::from(g));
+                   }});
+  return id;
+}
+
+template <class T>
+void remove_hook(Tensor<T>& x, HookId id) {
+  if (detail::Variable* v = detail::variable_of(x)) {
+    auto& hooks = v->node ? v->node->hooks : v->hooks;
+    std::erase_if(hooks, [id](const detail::NamedHook& h) { return h.id == id; });
+  }
+}
+
+}  // namespace clearsky

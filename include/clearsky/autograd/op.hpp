@@ -1,0 +1,179 @@
+#pragma once
+// apply(): runs an operation forward and records it for backward.
+//
+// An operation is a plain struct:
+//
+//     template <class T>
+//     struct Softmax {
+//       static constexpr const char* kName = "softmax";
+//       int64_t dim;                                                    // its options
+//       Tensor<T> forward(Saved<T>& saved, const Tensor<T>& x) const;    // one Tensor per differentiable input
+//       Grads<T, 1> backward(const Saved<T>& saved, const Tensor<T>& g) const;
+//     };
+//
+// backward returns one gradient per input, undefined where saved.needs(i) is false. Inputs that have no gradient
+// (masks, indices) are members of the struct. An operation whose backward is a kernel and not made of operations says
+//     static constexpr bool kTwiceDifferentiable = false;
+// An operation on a list of tensors takes a std::span<const Tensor<T>> and returns a std::vector<Tensor<T>>.
+
+#include <array>
+#include <span>
+#include <utility>
+#include <vector>
+
+#include "clearsky/autograd/node.hpp"
+
+namespace clearsky {
+
+/// One gradient per input.
+template <class T, size_t N>
+using Grads = std::array<Tensor<T>, N>;
+
+/// What an operation keeps from forward for backward.
+template <class T>
+class Saved {
+ public:
+  /// True when a gradient will be asked for; an operation need not compute what only backward reads otherwise.
+  bool recording() const { return node_ != nullptr; }
+  /// True when input i will be asked for its gradient.
+  bool needs(size_t i) const { return i < needs_.size() && needs_[i]; }
+
+  /// Keeps a tensor; returns its place for get(). Does nothing when no gradient will be asked for.
+  void keep(const Tensor<T>& t) {
+    if (recording()) kept_.push_back({t, t.defined() ? t.storage()->version() : 0, false});
+  }
+  /// Keeps the output. Apart from keep(), because the output points to the graph, which would then point to itself.
+  void keep_output(const Tensor<T>& y) {
+    if (recording()) kept_.push_back({y.detach(), y.storage()->version(), true});
+  }
+
+  /// The i-th kept tensor. @throws AutogradError when its elements were changed since
+  Tensor<T> get(size_t i) const {
+    const Entry& e = kept_[i];
+    if (!e.value.defined()) return {};
+    const uint64_t now = e.value.storage()->version();
+    CLEARSKY_CHECK(AutogradError, now == e.version, node_->name(), ": a value of shape ", e.value.shape(),
+                   " that was saved for backward was changed in place (version ", e.version, " then, ", now,
+                   " now); change a clone() instead, or after backward");
+    if (!e.output || !grad_enabled()) return e.value;
+    Tensor<T> y = e.value;  // differentiable again, as it was seen by the caller
+    detail::variable_for(y).node = detail::Pointer<detail::Node>(node_);
+    return y;
+  }
+  Tensor<T> operator[](size_t i) const { return get(i); }
+
+  // Used by apply().
+  void record_for(detail::Node* node, std::vector<bool, detail::PoolAllocator<bool>> needs) {
+    node_ = node;
+    needs_ = std::move(needs);
+  }
+  void clear() { kept_.clear(); }
+
+ private:
+  struct Entry {
+    Tensor<T> value;
+    uint64_t version;
+    bool output;
+  };
+  std::vector<Entry, detail::PoolAllocator<Entry>> kept_;
+  std::vector<bool, detail::PoolAllocator<bool>> needs_;
+  detail::Node* node_ = nullptr;
+};
+
+namespace detail {
+
+template <class Op>
+constexpr bool twice_differentiable() {
+  if constexpr (requires { Op::kTwiceDifferentiable; }) return Op::kTwiceDifferentiable;
+  else return true;
+}
+
+/// The node of one applied Op; In and Out are element types (they differ for cast only).
+template <class Op, class In, class Out>
+class OpNode final : public Node {
+ public:
+  explicit OpNode(const Op& op) : op_(op) {}
+  const char* name() const override { return Op::kName; }
+
+  void backward(const TensorBase& g, std::span<TensorBase> inputs) override {
+    if constexpr (!twice_differentiable<Op>())
+      CLEARSKY_CHECK(AutogradError, !grad_enabled(), Op::kName,
+                     ": no second derivative, its backward is a fused kernel; differentiate once, or compose it of "
+                     "elementwise operations");
+    auto grads = op_.backward(saved, Tensor<Out>::from(g));
+    CLEARSKY_CHECK(AutogradError, grads.size() == inputs.size(), Op::kName, ": backward gave ",
+                   int64_t(grads.size()), " gradients for ", int64_t(inputs.size()), " inputs");
+    for (size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(grads[i]);
+  }
+  void release() override {
+    saved.clear();
+    Node::release();
+  }
+
+  Saved<In> saved;
+
+ private:
+  Op op_;
+};
+
+inline void check_same_device(const char* op, const TensorBase& a, const TensorBase& b) {
+  if (a.defined() && b.defined())
+    CLEARSKY_CHECK(DeviceError, a.device() == b.device(), op, ": tensors on ", a.device(), " and ", b.device(),
+                   "; move one with to()");
+}
+
+template <class Op, class T, class Forward>
+auto apply_recorded(const Op& op, std::span<const Tensor<T>* const> inputs, Forward&& forward) {
+  for (size_t i = 1; i < inputs.size(); ++i) check_same_device(Op::kName, *inputs[0], *inputs[i]);
+  bool any = false;
+  if (grad_enabled())
+    for (const Tensor<T>* x : inputs) any = any || needs_grad(*x);
+  if (!any) {
+    Saved<T> saved;
+    return forward(op, saved);
+  }
+  using Result = decltype(forward(op, std::declval<Saved<T>&>()));
+  using Out = typename Result::value_type;
+  auto* node = new OpNode<Op, T, Out>(op);
+  Pointer<Node> owner(node);
+  std::vector<bool, PoolAllocator<bool>> needs;
+  node->edges.reserve(inputs.size());
+  for (const Tensor<T>* x : inputs) {
+    needs.push_back(needs_grad(*x));
+    node->edges.push_back(edge_to(*x));
+  }
+  node->saved.record_for(node, std::move(needs));
+  Result y;
+  {
+    NoGrad guard;
+    y = forward(op, node->saved);
+  }
+  if (y.grad_state()) y = y.detach();  // a forward that returned its input itself
+  variable_for(y).node = std::move(owner);
+  return y;
+}
+
+}  // namespace detail
+
+/// Runs op.forward on the inputs and, when one of them needs a gradient, records it.
+/// @throws DeviceError when the inputs lie on two devices
+template <class Op, class T, class... Rest>
+auto apply(const Op& op, const Tensor<T>& x, const Rest&... rest) {
+  const Tensor<T>* inputs[] = {&x, &rest...};
+  return detail::apply_recorded<Op, T>(op, inputs, [&](const Op& o, Saved<T>& saved) {
+    return o.forward(saved, x, rest...);
+  });
+}
+
+/// As apply, for an operation on any number of tensors.
+template <class Op, class T>
+auto apply_list(const Op& op, std::span<const Tensor<T>> inputs) {
+  std::vector<const Tensor<T>*> pointers;
+  pointers.reserve(inputs.size());
+  for (const Tensor<T>& x : inputs) pointers.push_back(&x);
+  return detail::apply_recorded<Op, T>(op, pointers, [&](const Op& o, Saved<T>& saved) {
+    return o.forward(saved, inputs);
+  });
+}
+
+}  // namespace clearsky

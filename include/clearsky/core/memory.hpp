@@ -1,0 +1,164 @@
+#pragma once
+// A caching pool of 64-byte-aligned memory. Blocks go back to the pool, not to the system: memory given back and
+// taken again costs a page fault per 4 KiB, which makes a large copy several times slower.
+
+#include <bit>
+#include <cstddef>
+#include <cstdint>
+#include <cstdlib>
+#include <mutex>
+#include <vector>
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
+#include "clearsky/core/error.hpp"
+
+namespace clearsky {
+
+/// What the pool has done so far. All sizes in bytes, rounded up to the pool's block sizes.
+struct MemoryStats {
+  int64_t live_bytes = 0;          ///< handed out now
+  int64_t peak_bytes = 0;          ///< the most ever handed out at once, since the last reset_peak_memory()
+  int64_t reserved_bytes = 0;      ///< taken from the system and not given back
+  int64_t system_allocations = 0;  ///< how often the system was asked; constant in a steady state
+};
+
+namespace detail {
+
+inline constexpr size_t kAlignment = 64;
+
+/// Free blocks by size class: 8 classes per power of two, so at most an eighth of a block is unused.
+class MemoryPool {
+ public:
+  /// Never destroyed: tensors in static storage may outlive any order of destruction.
+  static MemoryPool& global() {
+    static MemoryPool* const pool = new MemoryPool;
+    return *pool;
+  }
+
+  void* allocate(size_t bytes) {
+    const int index = class_of(bytes);
+    const size_t block = class_bytes(index);
+    std::lock_guard lock(mutex_);
+    stats_.live_bytes += int64_t(block);
+    if (stats_.live_bytes > stats_.peak_bytes) stats_.peak_bytes = stats_.live_bytes;
+    auto& list = free_[index];
+    if (!list.empty()) {
+      void* p = list.back();
+      list.pop_back();
+      return p;
+    }
+    return from_system(block);
+  }
+
+  void release(void* p, size_t bytes) noexcept {
+    const int index = class_of(bytes);
+    std::lock_guard lock(mutex_);
+    stats_.live_bytes -= int64_t(class_bytes(index));
+    free_[index].push_back(p);
+  }
+
+  /// Gives every block that nobody holds back to the system.
+  void trim() {
+    std::lock_guard lock(mutex_);
+    for (int i = 0; i < kClasses; ++i) {
+      for (void* p : free_[i]) std::free(p);
+      stats_.reserved_bytes -= int64_t(class_bytes(i) * free_[i].size());
+      free_[i].clear();
+    }
+  }
+
+  MemoryStats stats() const {
+    std::lock_guard lock(mutex_);
+    return stats_;
+  }
+  void reset_peak() {
+    std::lock_guard lock(mutex_);
+    stats_.peak_bytes = stats_.live_bytes;
+  }
+
+ private:
+  static constexpr int kClasses = 8 * 48;
+
+  /// The smallest class that holds `bytes`. Class 8 e + m has (8 + m) * 2^(e + 3) bytes: 64, 72 -> rounded to 128 ...
+  static int class_of(size_t bytes) {
+    const size_t units = bytes <= kAlignment ? 1 : (bytes + kAlignment - 1) / kAlignment;  // of 64 bytes
+    if (units <= 8) return int(units) - 1;
+    const int exponent = int(std::bit_width(units - 1)) - 4;  // units - 1 in [2^(e+3), 2^(e+4))
+    const size_t step = size_t(1) << exponent;
+    const size_t rounded = (units + step - 1) / step;  // 9 .. 16
+    return 8 + exponent * 8 + int(rounded) - 9;
+  }
+  static size_t class_bytes(int index) {
+    if (index < 8) return size_t(index + 1) * kAlignment;
+    const int exponent = (index - 8) / 8, m = (index - 8) % 8 + 9;
+    return (size_t(m) << exponent) * kAlignment;
+  }
+
+  void* from_system(size_t block) {
+    constexpr size_t kHugePage = size_t(2) << 20;
+    const size_t alignment = block >= 2 * kHugePage ? kHugePage : kAlignment;
+    void* p = std::aligned_alloc(alignment, (block + alignment - 1) / alignment * alignment);
+    if (p == nullptr) {
+      stats_.live_bytes -= int64_t(block);
+      CLEARSKY_FAIL(MemoryError, "allocate: the system has no ", block, " bytes left (", stats_.live_bytes,
+                    " are in use); use a smaller batch or tile");
+    }
+#if defined(__linux__) && defined(MADV_HUGEPAGE)
+    if (alignment == kHugePage) (void)::madvise(p, block, MADV_HUGEPAGE);
+#endif
+    stats_.reserved_bytes += int64_t(block);
+    ++stats_.system_allocations;
+    return p;
+  }
+
+  mutable std::mutex mutex_;
+  std::vector<void*> free_[kClasses];
+  MemoryStats stats_;
+};
+
+/// For standard containers that should not touch the system's heap in a steady state.
+template <class T>
+struct PoolAllocator {
+  using value_type = T;
+  PoolAllocator() = default;
+  template <class U>
+  PoolAllocator(const PoolAllocator<U>&) {}
+  T* allocate(size_t n) { return static_cast<T*>(MemoryPool::global().allocate(n * sizeof(T))); }
+  void deallocate(T* p, size_t n) noexcept { MemoryPool::global().release(p, n * sizeof(T)); }
+  template <class U>
+  friend bool operator==(const PoolAllocator&, const PoolAllocator<U>&) {
+    return true;
+  }
+};
+
+}  // namespace detail
+
+/// A vector whose memory comes from the pool: 64-byte aligned, kept for the next one. For kernels' scratch space.
+template <class T>
+using Workspace = std::vector<T, detail::PoolAllocator<T>>;
+
+/// Memory from the pool, not initialised; for a kernel's scratch space.
+template <class T>
+class Scratch {
+ public:
+  explicit Scratch(int64_t count)
+      : bytes_(size_t(count) * sizeof(T)), data_(static_cast<T*>(detail::MemoryPool::global().allocate(bytes_))) {}
+  ~Scratch() { detail::MemoryPool::global().release(data_, bytes_); }
+  Scratch(const Scratch&) = delete;
+  Scratch& operator=(const Scratch&) = delete;
+  T* data() const { return data_; }
+  T& operator[](int64_t i) const { return data_[i]; }
+
+ private:
+  size_t bytes_;
+  T* data_;
+};
+
+inline MemoryStats memory_stats() { return detail::MemoryPool::global().stats(); }
+inline void reset_peak_memory() { detail::MemoryPool::global().reset_peak(); }
+/// Gives cached memory that nobody holds back to the system.
+inline void release_cached_memory() { detail::MemoryPool::global().trim(); }
+
+}  // namespace clearsky

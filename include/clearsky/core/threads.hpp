@@ -1,0 +1,183 @@
+#pragma once
+// A thread pool with a static partition. Work is cut into blocks whose borders do not depend on the number of threads,
+// so that every result has the same bits whatever that number is.
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <exception>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "clearsky/core/error.hpp"
+#include "clearsky/core/memory.hpp"
+
+namespace clearsky {
+namespace detail {
+
+inline thread_local bool inside_parallel_region = false;
+
+class ThreadPool {
+ public:
+  using Body = void (*)(void* context, int64_t thread, int64_t threads);
+
+  static ThreadPool& global() {
+    static ThreadPool pool;
+    return pool;
+  }
+
+  int64_t threads() const { return int64_t(workers_.size()) + 1; }
+
+  void resize(int64_t threads) {
+    CLEARSKY_CHECK(ValueError, 1 <= threads && threads <= 1024, "set_threads: ", threads,
+                   " threads; use 1 to 1024");
+    std::lock_guard busy(busy_);
+    if (threads == this->threads()) return;
+    stop();
+    start(threads - 1);
+  }
+
+  /// Runs body(context, t, threads()) once for each t, the caller being thread 0. Runs everything on the caller when
+  /// it is inside a parallel region already, or when another thread has the pool.
+  void run(Body body, void* context) {
+    if (workers_.empty() || inside_parallel_region || !busy_.try_lock()) {
+      body(context, 0, 1);
+      return;
+    }
+    std::lock_guard busy(busy_, std::adopt_lock);
+    body_ = body;
+    context_ = context;
+    error_ = nullptr;
+    pending_.store(int64_t(workers_.size()), std::memory_order_relaxed);
+    generation_.fetch_add(1, std::memory_order_release);
+    generation_.notify_all();
+    inside_parallel_region = true;
+    guarded(0);
+    inside_parallel_region = false;
+    // The others have as much to do as the caller had: they are nearly done, so spin before sleeping.
+    for (int spin = 0; pending_.load(std::memory_order_acquire) != 0; ++spin) {
+      if (spin < kSpins) {
+        pause();
+      } else {
+        const int64_t left = pending_.load(std::memory_order_acquire);
+        if (left != 0) pending_.wait(left, std::memory_order_acquire);
+      }
+    }
+    if (error_) std::rethrow_exception(error_);
+  }
+
+ private:
+  static constexpr int kSpins = 4000;
+
+  ThreadPool() { start(int64_t((std::max)(1u, std::thread::hardware_concurrency())) - 1); }
+  ~ThreadPool() { stop(); }
+
+  static void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#endif
+  }
+
+  void start(int64_t count) {
+    stopping_ = false;
+    const uint64_t seen = generation_.load();
+    for (int64_t t = 1; t <= count; ++t) workers_.emplace_back([this, t, seen] { work(t, seen); });
+  }
+
+  void stop() {
+    stopping_ = true;
+    generation_.fetch_add(1, std::memory_order_release);
+    generation_.notify_all();
+    for (auto& w : workers_) w.join();
+    workers_.clear();
+  }
+
+  void work(int64_t thread, uint64_t seen) {
+    inside_parallel_region = true;
+    while (true) {
+      for (int spin = 0; generation_.load(std::memory_order_acquire) == seen; ++spin) {
+        if (spin < kSpins) pause();
+        else generation_.wait(seen, std::memory_order_acquire);
+      }
+      ++seen;
+      if (stopping_) return;
+      guarded(thread);
+      if (pending_.fetch_sub(1, std::memory_order_acq_rel) == 1) pending_.notify_all();
+    }
+  }
+
+  void guarded(int64_t thread) {
+    try {
+      body_(context_, thread, threads());
+    } catch (...) {
+      std::lock_guard lock(error_mutex_);
+      if (!error_) error_ = std::current_exception();
+    }
+  }
+
+  std::vector<std::thread> workers_;
+  std::mutex busy_;
+  std::mutex error_mutex_;
+  std::exception_ptr error_;
+  Body body_ = nullptr;
+  void* context_ = nullptr;
+  std::atomic<uint64_t> generation_{0};
+  std::atomic<int64_t> pending_{0};
+  std::atomic<bool> stopping_{false};
+};
+
+}  // namespace detail
+
+/// The number of threads that parallel_for uses; at start, one per hardware thread.
+inline int64_t threads() { return detail::ThreadPool::global().threads(); }
+
+/// Sets the number of threads. No result depends on it, only the time taken.
+/// @throws ValueError when outside 1 to 1024
+inline void set_threads(int64_t count) { detail::ThreadPool::global().resize(count); }
+
+/// Calls body(begin, end) for the blocks [0, grain), [grain, 2 grain), ... of [0, count), spread over the threads.
+///
+/// The borders depend on count and grain alone, each block runs on one thread, and each thread takes a contiguous run
+/// of blocks: a body that writes only to its own block gives the same bits for any number of threads.
+/// Nested calls run on their caller. An exception in a body reaches the caller after all threads are done.
+///
+/// @param grain  elements per block, at least 1
+template <class Body>
+void parallel_for(int64_t count, int64_t grain, Body&& body) {
+  if (count <= 0) return;
+  const int64_t blocks = (count + grain - 1) / grain;
+  if (blocks == 1) {
+    body(int64_t(0), count);
+    return;
+  }
+  struct Context {
+    Body& body;
+    int64_t count, grain, blocks;
+  } context{body, count, grain, blocks};
+  detail::ThreadPool::global().run(
+      [](void* raw, int64_t thread, int64_t threads) {
+        const Context& c = *static_cast<Context*>(raw);
+        const int64_t first = c.blocks * thread / threads, last = c.blocks * (thread + 1) / threads;
+        for (int64_t b = first; b < last; ++b) c.body(b * c.grain, (std::min)(c.count, (b + 1) * c.grain));
+      },
+      &context);
+}
+
+/// The sum of part(begin, end) over the blocks of parallel_for, added in the order of the blocks.
+/// @param part  returns the sum over its block, as Sum
+template <class Sum, class Part>
+Sum parallel_sum(int64_t count, int64_t grain, Part&& part) {
+  if (count <= 0) return Sum{};
+  const int64_t blocks = (count + grain - 1) / grain;
+  if (blocks == 1) return part(int64_t(0), count);
+  Workspace<Sum> parts(static_cast<size_t>(blocks));
+  parallel_for(count, grain, [&](int64_t begin, int64_t end) { parts[size_t(begin / grain)] = part(begin, end); });
+  Sum total{};
+  for (const Sum& p : parts) total += p;
+  return total;
+}
+
+}  // namespace clearsky

@@ -1,0 +1,104 @@
+#pragma once
+// Vectors of the widest kind that the compiler may use, through the vector extensions of g++ and clang: plain
+// arithmetic operators on them, and the few operations here. Any target works; one without vectors gets 16-byte
+// vectors made of scalars.
+//
+// A row's last, partial vector is computed with the same instructions as the others (load_partial, store_partial), so
+// that an element's bits do not depend on where in a row it stands.
+
+#include <cstdint>
+#include <cstring>
+#include <type_traits>
+
+namespace clearsky::cpu {
+
+#if defined(__AVX512F__)
+inline constexpr int kVectorBytes = 64;
+#elif defined(__AVX2__)
+inline constexpr int kVectorBytes = 32;
+#else
+inline constexpr int kVectorBytes = 16;
+#endif
+
+/// Elements of T in one vector: 16 floats with AVX-512, 8 with AVX2, 4 otherwise.
+template <class T>
+inline constexpr int64_t kLanes = kVectorBytes / int64_t(sizeof(T));
+
+namespace detail {
+template <class T>
+struct VectorOf {
+  typedef T type __attribute__((vector_size(kVectorBytes)));
+  typedef T unaligned __attribute__((vector_size(kVectorBytes), aligned(alignof(T)), may_alias));
+};
+template <class T>
+using IntOf = std::conditional_t<sizeof(T) == 4, int32_t, int64_t>;
+}  // namespace detail
+
+/// kLanes<T> values; + - * / and comparisons work lane by lane.
+template <class T>
+using Vec = typename detail::VectorOf<T>::type;
+/// Integers as wide as T; what a comparison gives: -1 where it holds, 0 elsewhere.
+template <class T>
+using VecInt = typename detail::VectorOf<detail::IntOf<T>>::type;
+
+template <class T>
+inline Vec<T> load(const T* p) {
+  return *reinterpret_cast<const typename detail::VectorOf<T>::unaligned*>(p);
+}
+template <class T>
+inline void store(T* p, Vec<T> v) {
+  *reinterpret_cast<typename detail::VectorOf<T>::unaligned*>(p) = v;
+}
+/// The same value in each lane.
+template <class T>
+inline Vec<T> splat(T value) {
+  return Vec<T>{} + value;
+}
+/// The first `count` lanes from p, the others 0. Reads nothing behind p + count.
+template <class T>
+inline Vec<T> load_partial(const T* p, int64_t count) {
+  if (count >= kLanes<T>) return load(p);
+  Vec<T> v{};
+  std::memcpy(&v, p, size_t(count) * sizeof(T));
+  return v;
+}
+/// Writes the first `count` lanes.
+template <class T>
+inline void store_partial(T* p, Vec<T> v, int64_t count) {
+  if (count >= kLanes<T>) store(p, v);
+  else std::memcpy(p, &v, size_t(count) * sizeof(T));
+}
+
+/// mask ? a : b, lane by lane; mask from a comparison.
+template <class T>
+inline Vec<T> select(VecInt<T> mask, Vec<T> a, Vec<T> b) {
+  return mask ? a : b;
+}
+template <class T>
+inline Vec<T> vec_max(Vec<T> a, Vec<T> b) {
+  return a > b ? a : b;
+}
+template <class T>
+inline Vec<T> vec_min(Vec<T> a, Vec<T> b) {
+  return a < b ? a : b;
+}
+
+/// The sum of the lanes, halves first: (l0 + l8) + ... in a fixed order.
+template <class T>
+inline T sum_lanes(Vec<T> v) {
+  T lanes[kLanes<T>];
+  std::memcpy(lanes, &v, sizeof lanes);
+  for (int64_t width = kLanes<T> / 2; width > 0; width /= 2)
+    for (int64_t i = 0; i < width; ++i) lanes[i] += lanes[i + width];
+  return lanes[0];
+}
+template <class T>
+inline T max_lanes(Vec<T> v) {
+  T lanes[kLanes<T>];
+  std::memcpy(lanes, &v, sizeof lanes);
+  T m = lanes[0];
+  for (int64_t i = 1; i < kLanes<T>; ++i) m = lanes[i] > m ? lanes[i] : m;
+  return m;
+}
+
+}  // namespace clearsky::cpu
