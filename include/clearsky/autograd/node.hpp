@@ -103,7 +103,7 @@ class Variable : public GradState {
 
 inline Variable* variable_of(const TensorBase& t) { return static_cast<Variable*>(t.grad_state().get()); }
 
-inline Variable& variable_for(TensorBase& t) {
+[[gnu::noinline]] inline Variable& variable_for(TensorBase& t) {
   if (!t.grad_state()) t.set_grad_state(Pointer<GradState>(new Variable));
   return *variable_of(t);
 }
@@ -113,7 +113,7 @@ inline bool needs_grad(const TensorBase& t) {
   return v != nullptr && (v->requires_grad || v->node);
 }
 
-inline Edge edge_to(const TensorBase& t) {
+[[gnu::noinline]] inline Edge edge_to(const TensorBase& t) {
   Variable* v = variable_of(t);
   if (v == nullptr) return {};
   if (v->node) return {v->node, {}};

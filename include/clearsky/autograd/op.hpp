@@ -61,13 +61,20 @@ class Saved {
     return y;
   }
   Tensor<T> operator[](size_t i) const { return get(i); }
+  size_t size() const { return kept_.size(); }
+
+  Shape shapes[2];        ///< for an operation whose backward needs shapes only
+  Tensor<int64_t> index;  ///< for an operation whose backward needs positions, not values
 
   // Used by apply().
   void record_for(detail::Node* node, std::vector<bool, detail::PoolAllocator<bool>> needs) {
     node_ = node;
     needs_ = std::move(needs);
   }
-  void clear() { kept_.clear(); }
+  void clear() {
+    kept_.clear();
+    index = {};
+  }
 
  private:
   struct Entry {
@@ -122,13 +129,31 @@ inline void check_same_device(const char* op, const TensorBase& a, const TensorB
                    "; move one with to()");
 }
 
-template <class Op, class T, class Forward>
-auto apply_recorded(const Op& op, std::span<const Tensor<T>* const> inputs, Forward&& forward) {
-  for (size_t i = 1; i < inputs.size(); ++i) check_same_device(Op::kName, *inputs[0], *inputs[i]);
-  bool any = false;
+using NeedsList = std::vector<bool, PoolAllocator<bool>>;
+
+/// Checks the devices; true when the operation must be recorded.
+[[gnu::noinline]] inline bool must_record(const char* op, std::span<const TensorBase* const> inputs) {
+  for (size_t i = 1; i < inputs.size(); ++i) check_same_device(op, *inputs[0], *inputs[i]);
   if (grad_enabled())
-    for (const Tensor<T>* x : inputs) any = any || needs_grad(*x);
-  if (!any) {
+    for (const TensorBase* x : inputs)
+      if (needs_grad(*x)) return true;
+  return false;
+}
+
+[[gnu::noinline]] inline NeedsList connect(Node& node, std::span<const TensorBase* const> inputs) {
+  NeedsList needs;
+  needs.reserve(inputs.size());
+  node.edges.reserve(inputs.size());
+  for (const TensorBase* x : inputs) {
+    needs.push_back(needs_grad(*x));
+    node.edges.push_back(edge_to(*x));
+  }
+  return needs;
+}
+
+template <class Op, class T, class Forward>
+auto apply_recorded(const Op& op, std::span<const TensorBase* const> inputs, Forward&& forward) {
+  if (!must_record(Op::kName, inputs)) {
     Saved<T> saved;
     return forward(op, saved);
   }
@@ -136,13 +161,7 @@ auto apply_recorded(const Op& op, std::span<const Tensor<T>* const> inputs, Forw
   using Out = typename Result::value_type;
   auto* node = new OpNode<Op, T, Out>(op);
   Pointer<Node> owner(node);
-  std::vector<bool, PoolAllocator<bool>> needs;
-  node->edges.reserve(inputs.size());
-  for (const Tensor<T>* x : inputs) {
-    needs.push_back(needs_grad(*x));
-    node->edges.push_back(edge_to(*x));
-  }
-  node->saved.record_for(node, std::move(needs));
+  node->saved.record_for(node, connect(*node, inputs));
   Result y;
   {
     NoGrad guard;
@@ -159,7 +178,7 @@ auto apply_recorded(const Op& op, std::span<const Tensor<T>* const> inputs, Forw
 /// @throws DeviceError when the inputs lie on two devices
 template <class Op, class T, class... Rest>
 auto apply(const Op& op, const Tensor<T>& x, const Rest&... rest) {
-  const Tensor<T>* inputs[] = {&x, &rest...};
+  const detail::TensorBase* inputs[] = {&x, &rest...};
   return detail::apply_recorded<Op, T>(op, inputs, [&](const Op& o, Saved<T>& saved) {
     return o.forward(saved, x, rest...);
   });
@@ -168,7 +187,7 @@ auto apply(const Op& op, const Tensor<T>& x, const Rest&... rest) {
 /// As apply, for an operation on any number of tensors.
 template <class Op, class T>
 auto apply_list(const Op& op, std::span<const Tensor<T>> inputs) {
-  std::vector<const Tensor<T>*> pointers;
+  std::vector<const detail::TensorBase*> pointers;
   pointers.reserve(inputs.size());
   for (const Tensor<T>& x : inputs) pointers.push_back(&x);
   return detail::apply_recorded<Op, T>(op, pointers, [&](const Op& o, Saved<T>& saved) {

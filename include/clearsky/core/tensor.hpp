@@ -59,6 +59,13 @@ class GradState : public RefCounted {};
 class TensorBase {
  public:
   TensorBase() = default;
+  // Not inlined: handles are copied and dropped everywhere, and the code for it would be a third of every program and
+  // of its compile time.
+  [[gnu::noinline]] TensorBase(const TensorBase&) = default;
+  [[gnu::noinline]] TensorBase(TensorBase&&) noexcept = default;
+  [[gnu::noinline]] TensorBase& operator=(const TensorBase&) = default;
+  [[gnu::noinline]] TensorBase& operator=(TensorBase&&) noexcept = default;
+  [[gnu::noinline]] ~TensorBase() = default;
   TensorBase(Pointer<Storage> storage, DType dtype, const Shape& shape, const Shape& strides, int64_t offset)
       : storage_(std::move(storage)), shape_(shape), strides_(strides), offset_(offset), dtype_(dtype) {}
 
