@@ -1,0 +1,20 @@
+# The program `clearsky`, at the top of the build folder: build/release/clearsky.
+file(GLOB program_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/examples/tdpcr/*.cpp)
+if(program_sources)
+  add_executable(clearsky_program ${program_sources})
+  target_link_libraries(clearsky_program PRIVATE clearsky_own_files CLI11::CLI11)
+  set_target_properties(clearsky_program PROPERTIES OUTPUT_NAME clearsky CXX_EXTENSIONS OFF
+                                                    RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
+else()
+  message(STATUS "Program: not built, examples/tdpcr has no sources")
+endif()
+
+# Each other example is one file.
+file(GLOB example_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/examples/*.cpp)
+foreach(source ${example_sources})
+  get_filename_component(name ${source} NAME_WE)
+  add_executable(example_${name} ${source})
+  target_link_libraries(example_${name} PRIVATE clearsky_own)
+  set_target_properties(example_${name} PROPERTIES OUTPUT_NAME ${name} CXX_EXTENSIONS OFF
+                                                   RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/examples)
+endforeach()

@@ -1,0 +1,33 @@
+# The same tests with clang, and with sanitizers: build folders of their own, built and run as tests of this one, so that
+# one run of ctest counts everything. A part of the tests where time is short: what is hard on a compiler or on memory.
+
+find_program(CLEARSKY_CLANG clang++)
+set(part_for_clang "core/|autograd/|cpu/|io/|optim/|metrics/|ops/(view|elementwise|matmul|conv2d|attention|norm|fusion)")
+set(part_for_sanitizers "core/|autograd/|cpu/|io/|ops/(view|reduce|matmul|conv2d|attention|resize|pad)")
+
+# Adds NAME.build, then NAME.FOLDER for each folder that has a file in `part`.
+function(clearsky_build_again name part seconds)
+  set(dir ${PROJECT_SOURCE_DIR}/build/${name})
+  add_test(NAME ${name}.build
+           COMMAND ${CMAKE_COMMAND} -DSOURCE=${PROJECT_SOURCE_DIR} -DBUILD=${dir} -DGENERATOR=${CMAKE_GENERATOR}
+                   "-DPART=${part}" "-DOPTIONS=${ARGN}" -P ${CMAKE_CURRENT_SOURCE_DIR}/build_again.cmake)
+  set_tests_properties(${name}.build PROPERTIES FIXTURES_SETUP ${name} PROCESSORS 2 TIMEOUT ${seconds} COST 1000)
+  foreach(folder ${test_folders})
+    file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.cpp)
+    list(FILTER sources INCLUDE REGEX "/tests/(${part})")
+    if(sources)
+      add_test(NAME ${name}.${folder} COMMAND ${dir}/tests/${folder}_tests ${run_in})
+      set_tests_properties(${name}.${folder} PROPERTIES FIXTURES_REQUIRED ${name} TIMEOUT 900 FAIL_REGULAR_EXPRESSION
+                                                        "test cases: +0 ")
+    endif()
+  endforeach()
+endfunction()
+
+if(CLEARSKY_CLANG)
+  clearsky_build_again(clang "${part_for_clang}" 1500 -DCMAKE_CXX_COMPILER=${CLEARSKY_CLANG}
+                       -DCMAKE_BUILD_TYPE=Release -DCLEARSKY_WARNINGS_AS_ERRORS=ON)
+else()
+  message(FATAL_ERROR "CLEARSKY_TEST_COMPILERS needs clang++ (Debian: clang)")
+endif()
+clearsky_build_again(sanitize "${part_for_sanitizers}" 1500 -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}
+                     -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 -DCLEARSKY_SANITIZE=address,undefined)
