@@ -69,7 +69,9 @@ def make_step(model, work: str, batch: dict, trains: str, weight: float):
 
     model.train()
     trained = tdpcr.set_trained(getattr(model, "_orig_mod", model), 1 if work == "phase1" else 2, trains)
-    optimizer = torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.999), weight_decay=1e-3, fused=True)
+    version = tuple(int(n) for n in torch.__version__.split(".")[:2])
+    one_pass = {"fused": True} if version >= (2, 4) else {"foreach": True}  # the fused CPU kernel is younger than AdamW
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.999), weight_decay=1e-3, **one_pass)
 
     def loss_of(out):
         if work == "phase1":
