@@ -1,0 +1,219 @@
+#pragma once
+// Batches, made ahead of time on a background thread. What a batch holds depends on the seed and the step alone.
+
+#include <algorithm>
+#include <condition_variable>
+#include <cstdint>
+#include <deque>
+#include <exception>
+#include <map>
+#include <mutex>
+#include <numeric>
+#include <span>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "clearsky/core/threads.hpp"
+#include "clearsky/data/augment.hpp"
+#include "clearsky/data/dataset.hpp"
+#include "clearsky/data/split.hpp"
+
+namespace clearsky::data {
+
+/// Samples of one size, stacked. Memory comes from the pool and goes back to it when the last handle is gone.
+struct Batch {
+  Tensor<float> optical;    ///< (N, H, W, 13)  cloudy
+  Tensor<float> clear;      ///< (N, H, W, 13)  undefined unless all samples have it
+  Tensor<float> sar;        ///< (N, H, W, 2)   undefined unless all samples have it
+  Tensor<uint8_t> labels;   ///< (N, H, W)      255 for samples without labels; undefined when none has them
+  Tensor<float> mask;       ///< (N, H, W, 1)   0 for samples without one; undefined when none has one
+  Tensor<float> thickness;  ///< (N, H, W, 1)   0 for samples without one; undefined when none has one
+  std::vector<SampleInfo> infos;
+  int64_t step = 0;  ///< which batch of the run this is
+  int64_t size() const { return int64_t(infos.size()); }
+};
+
+/// Stacks samples of one size.
+/// @throws ShapeError when their sizes differ, ValueError when there are none
+inline Batch make_batch(std::span<const Sample> samples) {
+  CLEARSKY_CHECK(ValueError, !samples.empty(), "make_batch: no samples");
+  const int64_t n = int64_t(samples.size()), h = samples[0].height(), w = samples[0].width();
+  for (const Sample& s : samples) {
+    check_sample(s);
+    CLEARSKY_CHECK(ShapeError, s.height() == h && s.width() == w, "make_batch: sample ", s.info.id, " is ", s.height(),
+                   " x ", s.width(), ", sample ", samples[0].info.id, " ", h, " x ", w, "; set a crop");
+  }
+  Batch batch;
+  const auto stack = [&](auto Sample::*image, auto& to, const Shape& shape, bool need_all, auto absent) {
+    const auto has = [&](const Sample& s) { return (s.*image).defined(); };
+    if (need_all ? !std::all_of(samples.begin(), samples.end(), has)
+                 : std::none_of(samples.begin(), samples.end(), has))
+      return;
+    to = std::decay_t<decltype(to)>(shape);
+    auto* p = to.mutable_data();
+    const int64_t each = shape.numel() / n;
+    for (const Sample& s : samples) {
+      if (has(s)) copy_mapped(s.*image, {0, 0, h, w}, p);
+      else std::fill_n(p, each, absent);
+      p += each;
+    }
+  };
+  stack(&Sample::optical_cloudy, batch.optical, {n, h, w, kBands}, true, 0.0f);
+  stack(&Sample::optical_clear, batch.clear, {n, h, w, kBands}, true, 0.0f);
+  stack(&Sample::sar, batch.sar, {n, h, w, kPolarisations}, true, 0.0f);
+  stack(&Sample::labels, batch.labels, {n, h, w}, false, kIgnored);
+  stack(&Sample::cloud_mask, batch.mask, {n, h, w, 1}, false, 0.0f);
+  stack(&Sample::thickness, batch.thickness, {n, h, w, 1}, false, 0.0f);
+  for (const Sample& s : samples) batch.infos.push_back(s.info);
+  return batch;
+}
+
+struct LoaderOptions {
+  int64_t batch_size = 8;
+  uint64_t seed = 1;
+  bool shuffle = true;  ///< a new order in each epoch; false: the dataset's order, over and over
+  AugmentOptions augment;
+  int64_t prefetch = 2;    ///< batches made ahead; 0 makes each when asked for, on the caller's thread
+  int64_t first_step = 0;  ///< where a resumed run goes on
+};
+
+/// An endless stream of batches.
+///
+///     Loader loader(dataset, {.batch_size = 8, .seed = 1, .augment = {.crop = 128}});
+///     for (...) { Batch batch = loader.next(); ... }   // batch.step counts 0, 1, 2, ...
+///
+/// Batch s holds the samples at positions s * batch_size onwards of the stream of shuffled epochs; position p's crop,
+/// flips and clouds are drawn from (seed, p). So a loader with first_step = s, or after seek(s), goes on exactly as an
+/// uninterrupted one, and neither timing nor the number of threads changes a bit. The dataset is not copied.
+///
+/// An exception while a batch is made (a file that cannot be read) is thrown by the next() that asks for that batch,
+/// and again by later ones until seek().
+class Loader {
+ public:
+  Loader(DatasetPointer dataset, const LoaderOptions& options)
+      : dataset_(std::move(dataset)), options_(options), step_(options.first_step), making_(options.first_step) {
+    CLEARSKY_CHECK(ValueError, dataset_ && dataset_->size() > 0, "Loader: the dataset is empty");
+    CLEARSKY_CHECK(ValueError, options.batch_size >= 1 && options.prefetch >= 0 && options.first_step >= 0,
+                   "Loader: batch_size ", options.batch_size, " must be at least 1, prefetch ", options.prefetch,
+                   " and first_step ", options.first_step, " at least 0");
+    start();
+  }
+  ~Loader() { stop(); }
+  Loader(const Loader&) = delete;
+  Loader& operator=(const Loader&) = delete;
+
+  /// The batch of this step; waits for it if need be.
+  Batch next() {
+    if (options_.prefetch == 0) {
+      Batch batch = make(step_);
+      ++step_;
+      return batch;
+    }
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [&] { return !ready_.empty() || error_; });
+    if (ready_.empty()) std::rethrow_exception(error_);
+    Batch batch = std::move(ready_.front());
+    ready_.pop_front();
+    ++step_;
+    lock.unlock();
+    changed_.notify_all();
+    return batch;
+  }
+
+  /// The step that next() gives: all there is to save for a resumed run.
+  int64_t step() const { return step_; }
+  /// Goes to another step, forwards or back.
+  void seek(int64_t step) {
+    CLEARSKY_CHECK(ValueError, step >= 0, "Loader: seek to step ", step, "; use 0 or more");
+    stop();
+    step_ = making_ = step;
+    start();
+  }
+  /// Batches until every sample has been seen once, rounded up.
+  int64_t steps_per_epoch() const { return (dataset_->size() + options_.batch_size - 1) / options_.batch_size; }
+
+ private:
+  enum Stream : uint64_t { kOrder = 0x6f72646572, kAugment = 0x6175676d };
+
+  /// The sample at a position of the stream of epochs.
+  int64_t sample_at(int64_t position) {
+    const int64_t n = dataset_->size(), epoch = position / n;
+    if (!options_.shuffle) return position % n;
+    if (epoch != epoch_) {
+      order_.resize(size_t(n));
+      std::iota(order_.begin(), order_.end(), int64_t(0));
+      detail::shuffle(order_, Key{options_.seed}.at(kOrder, uint64_t(epoch)));
+      epoch_ = epoch;
+    }
+    return order_[size_t(position % n)];
+  }
+
+  Batch make(int64_t step) {
+    samples_.clear();
+    for (int64_t i = 0; i < options_.batch_size; ++i) {
+      const int64_t position = step * options_.batch_size + i;
+      const Key key = Key{options_.seed}.at(kAugment, uint64_t(position));
+      samples_.push_back(augment(dataset_->load(sample_at(position)), key, options_.augment));
+    }
+    Batch batch = make_batch(samples_);
+    samples_.clear();  // their memory goes back to the pool
+    batch.step = step;
+    return batch;
+  }
+
+  void start() {
+    stopping_ = false;
+    error_ = nullptr;
+    epoch_ = -1;
+    if (options_.prefetch > 0) worker_ = std::thread([this] { work(); });
+  }
+  void stop() {
+    {
+      const std::lock_guard lock(mutex_);
+      stopping_ = true;
+    }
+    changed_.notify_all();
+    if (worker_.joinable()) worker_.join();
+    ready_.clear();
+  }
+  void work() {
+    // The pool's threads belong to the training step: what this thread does runs on this thread alone.
+    clearsky::detail::inside_parallel_region = true;
+    std::unique_lock lock(mutex_);
+    while (true) {
+      changed_.wait(lock, [&] { return stopping_ || int64_t(ready_.size()) < options_.prefetch; });
+      if (stopping_) return;
+      lock.unlock();
+      try {
+        Batch batch = make(making_);
+        lock.lock();
+        ready_.push_back(std::move(batch));
+        ++making_;
+      } catch (...) {
+        samples_.clear();
+        if (!lock.owns_lock()) lock.lock();
+        error_ = std::current_exception();
+      }
+      changed_.notify_all();
+      if (error_) return;
+    }
+  }
+
+  DatasetPointer dataset_;
+  LoaderOptions options_;
+  int64_t step_ = 0;    // of the consumer
+  int64_t making_ = 0;  // of the worker
+  int64_t epoch_ = -1;  // whose order is in order_
+  std::vector<int64_t> order_;
+  std::vector<Sample> samples_;
+  std::deque<Batch> ready_;
+  std::exception_ptr error_;
+  bool stopping_ = false;
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  std::thread worker_;
+};
+
+}  // namespace clearsky::data
