@@ -14,6 +14,16 @@
 #if defined(__linux__)
 #include <sys/mman.h>
 #endif
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define CLEARSKY_ADDRESS_SANITIZER
+#endif
+#elif defined(__SANITIZE_ADDRESS__)
+#define CLEARSKY_ADDRESS_SANITIZER
+#endif
+#if defined(CLEARSKY_ADDRESS_SANITIZER)
+#include <sanitizer/asan_interface.h>
+#endif
 
 #include "clearsky/core/error.hpp"
 
@@ -36,6 +46,19 @@ inline constexpr size_t kAlignment = 64;
 inline bool guard_memory = false;
 inline std::atomic<int64_t> memory_overruns{0};  ///< blocks that were written behind their end
 
+// A pool hides from the address sanitizer that memory was given back, and where it ends: tell it. Nothing otherwise.
+#if defined(CLEARSKY_ADDRESS_SANITIZER)
+inline void forbid_access(const void* p, size_t bytes) {
+  __asan_poison_memory_region(p, bytes);
+}
+inline void permit_access(const void* p, size_t bytes) {
+  __asan_unpoison_memory_region(p, bytes);
+}
+#else
+inline void forbid_access(const void*, size_t) {}
+inline void permit_access(const void*, size_t) {}
+#endif
+
 /// Free blocks by size class: 8 classes per power of two, so at most an eighth of a block is unused.
 class MemoryPool {
  public:
@@ -46,16 +69,20 @@ class MemoryPool {
   }
 
   void* allocate(size_t bytes) {
-    if (!guard_memory) [[likely]] return take(bytes);
+    if (!guard_memory) [[likely]]
+      return take(bytes);
     auto* p = static_cast<unsigned char*>(take(bytes + kAlignment));
     std::memset(p, 0xff, bytes);
     std::memset(p + bytes, kCanary, kAlignment);
+    forbid_access(p + bytes, kAlignment);
     return p;
   }
 
   void release(void* p, size_t bytes) noexcept {
-    if (!guard_memory) [[likely]] return put_back(p, bytes);
+    if (!guard_memory) [[likely]]
+      return put_back(p, bytes);
     const auto* behind = static_cast<unsigned char*>(p) + bytes;
+    permit_access(behind, kAlignment);
     if (std::any_of(behind, behind + kAlignment, [](unsigned char c) { return c != kCanary; })) ++memory_overruns;
     put_back(p, bytes + kAlignment);
   }
@@ -64,36 +91,48 @@ class MemoryPool {
   static constexpr unsigned char kCanary = 0xa5;
 
   void* take(size_t bytes) {
+    std::lock_guard lock(mutex_);
+    if (bytes > kMostBytes) fail_allocation(bytes);
     const int index = class_of(bytes);
     const size_t block = class_bytes(index);
-    std::lock_guard lock(mutex_);
+    auto& list = free_[index];
+    void* p = nullptr;
+    if (!list.empty()) {
+      p = list.back();
+      list.pop_back();
+    } else {
+      p = from_system(block);
+    }
     stats_.live_bytes += int64_t(block);
     if (stats_.live_bytes > stats_.peak_bytes) stats_.peak_bytes = stats_.live_bytes;
-    auto& list = free_[index];
-    if (!list.empty()) {
-      void* p = list.back();
-      list.pop_back();
-      return p;
-    }
-    return from_system(block);
+    permit_access(p, bytes);
+    return p;
   }
 
   void put_back(void* p, size_t bytes) noexcept {
     const int index = class_of(bytes);
     std::lock_guard lock(mutex_);
+    forbid_access(p, class_bytes(index));
     stats_.live_bytes -= int64_t(class_bytes(index));
     free_[index].push_back(p);
+  }
+
+  void trim_locked() {
+    for (int i = 0; i < kClasses; ++i) {
+      for (void* p : free_[i]) {
+        permit_access(p, class_bytes(i));
+        std::free(p);
+      }
+      stats_.reserved_bytes -= int64_t(class_bytes(i) * free_[i].size());
+      free_[i].clear();
+    }
   }
 
  public:
   /// Gives every block that nobody holds back to the system.
   void trim() {
     std::lock_guard lock(mutex_);
-    for (int i = 0; i < kClasses; ++i) {
-      for (void* p : free_[i]) std::free(p);
-      stats_.reserved_bytes -= int64_t(class_bytes(i) * free_[i].size());
-      free_[i].clear();
-    }
+    trim_locked();
   }
 
   MemoryStats stats() const {
@@ -107,6 +146,7 @@ class MemoryPool {
 
  private:
   static constexpr int kClasses = 8 * 48;
+  static constexpr size_t kMostBytes = size_t(1) << 55;  ///< beyond any address space, and within the classes
 
   /// The smallest class that holds `bytes`. Class 8 e + m has (8 + m) * 2^(e + 3) bytes: 64, 72 -> rounded to 128 ...
   static int class_of(size_t bytes) {
@@ -126,18 +166,25 @@ class MemoryPool {
   void* from_system(size_t block) {
     constexpr size_t kHugePage = size_t(2) << 20;
     const size_t alignment = block >= 2 * kHugePage ? kHugePage : kAlignment;
-    void* p = std::aligned_alloc(alignment, (block + alignment - 1) / alignment * alignment);
-    if (p == nullptr) {
-      stats_.live_bytes -= int64_t(block);
-      CLEARSKY_FAIL(MemoryError, "allocate: the system has no ", block, " bytes left (", stats_.live_bytes,
-                    " are in use); use a smaller batch or tile");
+    const size_t rounded = (block + alignment - 1) / alignment * alignment;
+    void* p = std::aligned_alloc(alignment, rounded);
+    if (p == nullptr) {  // the pool itself may hold what is missing, in blocks of other sizes
+      trim_locked();
+      p = std::aligned_alloc(alignment, rounded);
     }
+    if (p == nullptr) fail_allocation(block);
+    forbid_access(p, block);
 #if defined(__linux__) && defined(MADV_HUGEPAGE)
     if (alignment == kHugePage) (void)::madvise(p, block, MADV_HUGEPAGE);
 #endif
     stats_.reserved_bytes += int64_t(block);
     ++stats_.system_allocations;
     return p;
+  }
+
+  [[noreturn]] void fail_allocation(size_t bytes) const {
+    CLEARSKY_FAIL(MemoryError, "allocate: the system has no ", bytes, " bytes left (", stats_.live_bytes,
+                  " are in use); use a smaller batch or tile");
   }
 
   mutable std::mutex mutex_;
@@ -183,9 +230,15 @@ class Scratch {
   T* data_;
 };
 
-inline MemoryStats memory_stats() { return detail::MemoryPool::global().stats(); }
-inline void reset_peak_memory() { detail::MemoryPool::global().reset_peak(); }
+inline MemoryStats memory_stats() {
+  return detail::MemoryPool::global().stats();
+}
+inline void reset_peak_memory() {
+  detail::MemoryPool::global().reset_peak();
+}
 /// Gives cached memory that nobody holds back to the system.
-inline void release_cached_memory() { detail::MemoryPool::global().trim(); }
+inline void release_cached_memory() {
+  detail::MemoryPool::global().trim();
+}
 
 }  // namespace clearsky

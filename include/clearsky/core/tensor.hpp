@@ -2,6 +2,7 @@
 // Tensor<T>: a cheap handle on shared storage, seen through a shape and strides.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 #include <initializer_list>
 #include <span>
@@ -50,6 +51,18 @@ class Storage : public RefCounted {
   uint64_t version_ = 0;
   void* data_;
 };
+
+/// Sizes of a tensor that can exist: none negative, and a number of elements that can be counted.
+[[gnu::noinline]] inline void check_sizes(const Shape& shape) {
+  int64_t numel = 1;
+  bool overflow = false;
+  for (int64_t s : shape) {
+    CLEARSKY_CHECK(ShapeError, s >= 0, "Tensor: shape ", shape, " has a negative size");
+    overflow |= __builtin_mul_overflow(numel, s, &numel);
+  }
+  CLEARSKY_CHECK(ShapeError, !overflow && numel <= (int64_t(1) << 60), "Tensor: shape ", shape,
+                 " has more elements than memory has addresses");
+}
 
 /// What autograd keeps beside a tensor; clearsky/autograd derives from it.
 class GradState : public RefCounted {};
@@ -146,7 +159,7 @@ class Tensor : public detail::TensorBase {
   Tensor() { dtype_ = kDType<T>; }
   /// A new tensor, not initialised.
   explicit Tensor(const Shape& shape, Device device = Device::cpu) {
-    for (int64_t s : shape) CLEARSKY_CHECK(ShapeError, s >= 0, "Tensor: shape ", shape, " has a negative size");
+    detail::check_sizes(shape);
     dtype_ = kDType<T>;
     shape_ = shape;
     strides_ = detail::dense_strides(shape);
@@ -154,8 +167,8 @@ class Tensor : public detail::TensorBase {
   }
   /// A new tensor with the given elements in row-major order.
   Tensor(const Shape& shape, const std::vector<T>& values) : Tensor(shape) {
-    CLEARSKY_CHECK(ShapeError, int64_t(values.size()) == shape.numel(), "Tensor: shape ", shape, " has ",
-                   shape.numel(), " elements, got ", int64_t(values.size()), " values");
+    CLEARSKY_CHECK(ShapeError, int64_t(values.size()) == shape.numel(), "Tensor: shape ", shape, " has ", shape.numel(),
+                   " elements, got ", int64_t(values.size()), " values");
     std::copy(values.begin(), values.end(), mutable_data());
   }
   /// The typed view of an untyped tensor. @throws DTypeError when its elements are not T
@@ -273,7 +286,11 @@ template <class T = float>
 Tensor<T> rand(const Shape& shape, Key key, double low = 0, double high = 1) {
   Tensor<T> t(shape);
   T* p = t.mutable_data();
-  for (int64_t i = 0; i < t.numel(); ++i) p[i] = T(key.uniform(uint64_t(i), low, high));
+  for (int64_t i = 0; i < t.numel(); ++i) {
+    p[i] = T(key.uniform(uint64_t(i), low, high));
+    // A double just below `high` may round up to it.
+    if (!(p[i] < T(high)) && low < high) p[i] = std::nextafter(T(high), T(low));
+  }
   return t;
 }
 /// Standard normal; element i is number i of the key's sequence.

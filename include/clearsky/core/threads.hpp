@@ -4,11 +4,10 @@
 
 #include <algorithm>
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <exception>
-#include <memory>
 #include <mutex>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -29,11 +28,12 @@ class ThreadPool {
     return pool;
   }
 
-  int64_t threads() const { return int64_t(workers_.size()) + 1; }
+  int64_t threads() const { return threads_.load(std::memory_order_relaxed); }
 
   void resize(int64_t threads) {
-    CLEARSKY_CHECK(ValueError, 1 <= threads && threads <= 1024, "set_threads: ", threads,
-                   " threads; use 1 to 1024");
+    CLEARSKY_CHECK(ValueError, 1 <= threads && threads <= 1024, "set_threads: ", threads, " threads; use 1 to 1024");
+    CLEARSKY_CHECK(ValueError, !inside_parallel_region,
+                   "set_threads: called by a body of parallel_for; call it before the loop");
     std::lock_guard busy(busy_);
     if (threads == this->threads()) return;
     stop();
@@ -43,7 +43,7 @@ class ThreadPool {
   /// Runs body(context, t, threads()) once for each t, the caller being thread 0. Runs everything on the caller when
   /// it is inside a parallel region already, or when another thread has the pool.
   void run(Body body, void* context) {
-    if (workers_.empty() || inside_parallel_region || !busy_.try_lock()) {
+    if (threads() == 1 || inside_parallel_region || !busy_.try_lock()) {
       body(context, 0, 1);
       return;
     }
@@ -84,7 +84,14 @@ class ThreadPool {
   void start(int64_t count) {
     stopping_ = false;
     const uint64_t seen = generation_.load();
-    for (int64_t t = 1; t <= count; ++t) workers_.emplace_back([this, t, seen] { work(t, seen); });
+    try {
+      for (int64_t t = 1; t <= count; ++t) workers_.emplace_back([this, t, seen] { work(t, seen); });
+    } catch (const std::system_error&) {
+      const int64_t started = int64_t(workers_.size());
+      stop();
+      CLEARSKY_FAIL(ValueError, "set_threads: the system starts ", started, " of ", count, " threads; use fewer");
+    }
+    threads_.store(count + 1);
   }
 
   void stop() {
@@ -93,6 +100,7 @@ class ThreadPool {
     generation_.notify_all();
     for (auto& w : workers_) w.join();
     workers_.clear();
+    threads_.store(1);
   }
 
   void work(int64_t thread, uint64_t seen) {
@@ -127,16 +135,21 @@ class ThreadPool {
   std::atomic<uint64_t> generation_{0};
   std::atomic<int64_t> pending_{0};
   std::atomic<bool> stopping_{false};
+  std::atomic<int64_t> threads_{1};
 };
 
 }  // namespace detail
 
 /// The number of threads that parallel_for uses; at start, one per hardware thread.
-inline int64_t threads() { return detail::ThreadPool::global().threads(); }
+inline int64_t threads() {
+  return detail::ThreadPool::global().threads();
+}
 
 /// Sets the number of threads. No result depends on it, only the time taken.
 /// @throws ValueError when outside 1 to 1024
-inline void set_threads(int64_t count) { detail::ThreadPool::global().resize(count); }
+inline void set_threads(int64_t count) {
+  detail::ThreadPool::global().resize(count);
+}
 
 /// Calls body(begin, end) for the blocks [0, grain), [grain, 2 grain), ... of [0, count), spread over the threads.
 ///
