@@ -142,7 +142,8 @@ TEST_CASE("Pointer counts its references") {
     CHECK_FALSE(bool(a));
     CHECK(b == c);
     CHECK(b->references() == 2);
-    c = c;  // itself
+    const auto& itself = c;
+    c = itself;
     b = {};
     CHECK(c->references() == 1);
     CHECK(gone == 0);
