@@ -9,6 +9,17 @@
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+/// In front of a loop of constant length over an array of vectors: an array whose index is not known when compiling
+/// lies in memory and not in registers.
+#if defined(__clang__)
+#define CLEARSKY_UNROLL _Pragma("unroll")
+#else
+#define CLEARSKY_UNROLL _Pragma("GCC unroll 16")
+#endif
 
 namespace clearsky::cpu {
 
@@ -58,6 +69,10 @@ inline Vec<T> splat(T value) {
 template <class T>
 inline Vec<T> load_partial(const T* p, int64_t count) {
   if (count >= kLanes<T>) return load(p);
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) return _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p);
+  if constexpr (std::is_same_v<T, double>) return _mm512_maskz_loadu_pd(__mmask8((1u << count) - 1), p);
+#endif
   Vec<T> v{};
   std::memcpy(&v, p, size_t(count) * sizeof(T));
   return v;
@@ -65,8 +80,12 @@ inline Vec<T> load_partial(const T* p, int64_t count) {
 /// Writes the first `count` lanes.
 template <class T>
 inline void store_partial(T* p, Vec<T> v, int64_t count) {
-  if (count >= kLanes<T>) store(p, v);
-  else std::memcpy(p, &v, size_t(count) * sizeof(T));
+  if (count >= kLanes<T>) return store(p, v);
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) return _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), v);
+  if constexpr (std::is_same_v<T, double>) return _mm512_mask_storeu_pd(p, __mmask8((1u << count) - 1), v);
+#endif
+  std::memcpy(p, &v, size_t(count) * sizeof(T));
 }
 
 /// mask ? a : b, lane by lane; mask from a comparison.
