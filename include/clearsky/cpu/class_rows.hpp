@@ -1,0 +1,88 @@
+#pragma once
+// Softmax of one pixel's classes at a time, for the losses that are fused with it.
+
+#include <cstdint>
+#include <utility>
+
+#include "clearsky/cpu/simd.hpp"
+#include "clearsky/cpu/simd_math.hpp"
+
+namespace clearsky::cpu::detail {
+
+template <int64_t By, class T, int64_t... I>
+inline Vec<T> rotate_lanes(Vec<T> v, std::integer_sequence<int64_t, I...>) {
+  return __builtin_shufflevector(v, v, ((I + By) % kLanes<T>)...);
+}
+template <int64_t By, class T>
+inline Vec<T> rotate_lanes(Vec<T> v) {
+  return rotate_lanes<By, T>(v, std::make_integer_sequence<int64_t, kLanes<T>>());
+}
+/// The largest lane, in each lane. The rotation by `By` and by its halves reaches every lane.
+template <class T, int64_t By = kLanes<T> / 2>
+inline Vec<T> max_everywhere(Vec<T> v) {
+  v = vec_max<T>(v, rotate_lanes<By, T>(v));
+  if constexpr (By > 1) return max_everywhere<T, By / 2>(v);
+  else return v;
+}
+/// The sum of the lanes, in each lane: the same bits in all, since addition commutes.
+template <class T, int64_t By = kLanes<T> / 2>
+inline Vec<T> sum_everywhere(Vec<T> v) {
+  v += rotate_lanes<By, T>(v);
+  if constexpr (By > 1) return sum_everywhere<T, By / 2>(v);
+  else return v;
+}
+
+template <class T, int64_t... I>
+inline VecInt<T> lane_numbers(std::integer_sequence<int64_t, I...>) {
+  return VecInt<T>{IntOf<T>(I)...};
+}
+/// v in the first `count` lanes, `other` in the rest.
+template <class T>
+inline Vec<T> first_lanes(Vec<T> v, int64_t count, T other) {
+  if (count >= kLanes<T>) return v;
+  const VecInt<T> lane = lane_numbers<T>(std::make_integer_sequence<int64_t, kLanes<T>>());
+  return select<T>(lane < IntOf<T>(count), v, splat<T>(other));
+}
+
+/// What softmax of a row needs: its maximum and the sum of exp(x - max), each in every lane.
+template <class T>
+struct RowSoftmax {
+  Vec<T> max, sum;
+};
+
+/// `size` rounded up to whole vectors.
+template <class T>
+constexpr int64_t whole_vectors(int64_t size) {
+  return (size + kLanes<T> - 1) / kLanes<T> * kLanes<T>;
+}
+
+/// @param left  elements from x to the end of the array; where there are enough, whole vectors are read
+/// @param e     (whole_vectors(classes))  written: exp(x - max), 0 behind the classes
+template <class T>
+inline RowSoftmax<T> row_softmax(const T* x, int64_t classes, int64_t left, T* e) {
+  constexpr int64_t kLane = kLanes<T>;
+  constexpr T kLowest = -__builtin_huge_val();
+  const auto load_classes = [&](int64_t c) {
+    const Vec<T> v = left - c >= kLane ? load(x + c) : load_partial(x + c, left - c);
+    return first_lanes<T>(v, classes - c, kLowest);
+  };
+  Vec<T> top = load_classes(0);
+  for (int64_t c = kLane; c < classes; c += kLane) top = vec_max<T>(top, load_classes(c));
+  top = max_everywhere<T>(top);
+  Vec<T> sum{};
+  for (int64_t c = 0; c < classes; c += kLane) {
+    const Vec<T> v = first_lanes<T>(vec_exp<T>(load_classes(c) - top), classes - c, T(0));
+    store(e + c, v);
+    sum += v;
+  }
+  return {top, sum_everywhere<T>(sum)};
+}
+
+/// Whole vectors where the `left` elements from y on have room for one; what spills is written later.
+template <class T>
+inline void store_inside(T* y, Vec<T> v, int64_t left) {
+  if (left >= kLanes<T>) store(y, v);
+  else store_partial(y, v, left);
+}
+
+}  // namespace clearsky::cpu::detail

@@ -1,0 +1,116 @@
+#pragma once
+// Cross-entropy and focal loss of class scores, fused with softmax: one pass over the scores gives the loss and its
+// derivative up to the common factor.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "clearsky/core/memory.hpp"
+#include "clearsky/core/threads.hpp"
+#include "clearsky/cpu/class_rows.hpp"
+
+namespace clearsky::cpu {
+
+template <class T, class Label>
+struct CrossEntropy {
+  const T* x;             // (rows, classes)
+  const Label* label;     // (rows)
+  const T* class_weight;  // (classes), or null for ones
+  T* loss;                // (1)              written: the mean over counted rows
+  T* scale;               // (1)              written: 1 / the sum of their weights; 0 when none counts
+  T* d;                   // (rows, classes)  written: the derivative of loss / scale; or null
+  int64_t* invalid;       // (1)              written: the first row with a label outside the classes, or -1
+  int64_t rows, classes;
+  int64_t ignore_index;
+  double smoothing;  // share of the target that is spread over all classes
+  double gamma;      // of focal loss; 0 for cross-entropy. Not together with smoothing
+};
+
+namespace detail {
+
+struct CrossEntropyPart {
+  double loss = 0, weight = 0;
+  int64_t invalid = -1;
+  CrossEntropyPart& operator+=(const CrossEntropyPart& later) {
+    loss += later.loss;
+    weight += later.weight;
+    if (invalid < 0) invalid = later.invalid;
+    return *this;
+  }
+};
+
+/// Of one row, with u = log p of its label: the loss -(1 - p)^gamma u, and its derivative by u, negated.
+struct FocalTerm {
+  double loss, slope;
+};
+inline FocalTerm focal_term(double u, double gamma) {
+  if (gamma == 0) return {-u, 1};
+  const double q = -std::expm1(u);  // 1 - p, without cancellation where p is near 1
+  if (q == 0) return {0, 0};
+  const double power = std::pow(q, gamma);
+  return {-power * u, power - gamma * power / q * (1 - q) * u};
+}
+
+}  // namespace detail
+
+/// With p = softmax(x), y the label, w the class weights, C classes and smoothing s:
+///
+///     row    = (1 - s) w_y (-log p_y) + s/C sum_c w_c (-log p_c)        loss = sum of rows / sum of w_y
+///     d_c    = p_c ((1 - s) w_y + s/C sum_k w_k) - (1 - s) w_y [c = y] - s/C w_c
+///
+/// log p_c = (x_c - m) - log sum_k exp(x_k - m), m = max x, so that nothing overflows. For focal loss the first term is
+/// multiplied by (1 - p_y)^gamma and its part of d by the derivative's factor.
+template <class T, class Label>
+void cross_entropy(const CrossEntropy<T, Label>& p) {
+  constexpr int64_t kLane = kLanes<T>;
+  const int64_t classes = p.classes, padded = detail::whole_vectors<T>(classes);
+  Scratch<T> weights(padded);
+  double weight_total = 0;
+  for (int64_t c = 0; c < padded; ++c) {
+    weights[c] = c >= classes ? T(0) : p.class_weight == nullptr ? T(1) : p.class_weight[c];
+    weight_total += double(weights[c]);
+  }
+  const double spread = p.smoothing / double(classes);
+  const auto total = parallel_sum<detail::CrossEntropyPart>(
+      p.rows, (std::max)(int64_t(1), 8192 / padded), [&](int64_t begin, int64_t end) {
+        detail::CrossEntropyPart part;
+        Scratch<T> e(padded);
+        for (int64_t r = begin; r < end; ++r) {
+          const auto label = int64_t(p.label[r]);
+          const bool inside = 0 <= label && label < classes, counted = inside && label != p.ignore_index;
+          if (!inside && label != p.ignore_index && part.invalid < 0) part.invalid = r;
+          T* d = p.d == nullptr ? nullptr : p.d + r * classes;
+          if (!counted) {
+            if (d != nullptr) std::fill_n(d, classes, T(0));
+            continue;
+          }
+          const T* x = p.x + r * classes;
+          const auto row = detail::row_softmax(x, classes, (p.rows - r) * classes, e.data());
+          const T log_sum = vec_log<T>(row.sum)[0], u = (x[label] - row.max[0]) - log_sum;
+          const auto focal = detail::focal_term(double(u), p.gamma);
+          const double own = (1 - p.smoothing) * double(weights[label]);
+          part.loss += own * focal.loss;
+          part.weight += double(weights[label]);
+          if (p.smoothing != 0) {
+            double all = 0;  // sum_c w_c (-log p_c)
+            for (int64_t c = 0; c < classes; ++c)
+              all += double(weights[c]) * (double(log_sum) - double(x[c] - row.max[0]));
+            part.loss += spread * all;
+          }
+          if (d == nullptr) continue;
+          const double pull = own * focal.slope;
+          const Vec<T> factor = T(pull + spread * weight_total) / row.sum;
+          for (int64_t c = 0; c < classes; c += kLane)
+            detail::store_inside(d + c, Vec<T>(factor * load(e.data() + c) - T(spread) * load(weights.data() + c)),
+                                 (end - r) * classes - c);
+          d[label] -= T(pull);
+        }
+        return part;
+      });
+  *p.invalid = total.invalid;
+  *p.scale = total.weight == 0 ? T(0) : T(1 / total.weight);
+  *p.loss = total.weight == 0 ? T(0) : T(total.loss / total.weight);
+}
+
+}  // namespace clearsky::cpu
