@@ -4,22 +4,13 @@
 #include <signal.h>
 #include <sys/resource.h>
 
-#include <cstdlib>
 #include <string>
 
+#include "io/real_samples.hpp"
 #include "io/scratch_folder.hpp"
 
 namespace clearsky::test {
 namespace {
-
-/// The folder of real samples, or "" (with a message) where they are absent.
-std::string real_samples() {
-  const char* set = std::getenv("CLEARSKY_DATA");
-  const std::string folder = set != nullptr ? set : "../shared/data";
-  if (io::file_exists(folder + "/osfcr-mini")) return folder;
-  MESSAGE("skipped: no real samples at ", folder, "; set CLEARSKY_DATA to their folder");
-  return "";
-}
 
 geo::Raster some_raster(const std::string& dtype, int64_t bands) {
   geo::Raster r;

@@ -74,7 +74,7 @@ struct LoaderOptions {
   int64_t batch_size = 8;
   uint64_t seed = 1;
   bool shuffle = true;  ///< a new order in each epoch; false: the dataset's order, over and over
-  AugmentOptions augment;
+  AugmentOptions augment = {};
   int64_t prefetch = 2;    ///< batches made ahead; 0 makes each when asked for, on the caller's thread
   int64_t first_step = 0;  ///< where a resumed run goes on
 };

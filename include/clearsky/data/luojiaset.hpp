@@ -104,8 +104,8 @@ inline RasterDatasetPointer open_luojiaset(const std::string& root, const Raster
 }
 
 struct WriteLuojiasetOptions {
-  OpticalScaling optical;  ///< its offset is added to the digital numbers
-  SarScaling sar;
+  OpticalScaling optical = {};  ///< its offset is added to the digital numbers
+  SarScaling sar = {};
   int64_t first_number = 1;  ///< of the patches
 };
 

@@ -19,9 +19,9 @@ struct RasterPaths {
 };
 
 struct RasterOptions {
-  OpticalScaling optical;
-  SarScaling sar;
-  LabelMap labels;
+  OpticalScaling optical = {};
+  SarScaling sar = {};
+  LabelMap labels = {};
 };
 
 /// Reads and scales the images of one sample.

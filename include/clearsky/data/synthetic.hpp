@@ -17,8 +17,8 @@ struct SyntheticOptions {
   uint64_t seed = 1;
   int64_t patches_per_roi = 4;        ///< samples that share a region's name, so that a split by region can be made
   double radiometric_spread = 0.015;  ///< the cloudy image was taken on another day: its ground is brighter or darker
-  SarScaling sar;
-  SceneOptions scene;  ///< its height and width are replaced by the above
+  SarScaling sar = {};
+  SceneOptions scene = {};  ///< its height and width are replaced by the above
 };
 
 /// Scene i under weather i.
