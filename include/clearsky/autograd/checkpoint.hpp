@@ -1,9 +1,9 @@
 #pragma once
 // Activation checkpointing: forward keeps only the inputs of a part, backward computes the part again.
 
-#include <memory>
 #include <vector>
 
+#include "clearsky/autograd/engine.hpp"
 #include "clearsky/autograd/op.hpp"
 
 namespace clearsky {
@@ -27,6 +27,7 @@ struct CheckpointOp {
       if (saved.needs(i)) x.set_requires_grad();
       leaves.push_back(std::move(x));
     }
+    const uint64_t first = Node::upcoming_sequence();
     Tensor<T> y;
     {
       const EnableGrad enable;
@@ -34,8 +35,12 @@ struct CheckpointOp {
     }
     std::vector<Tensor<T>> grads(count);
     if (!y.requires_grad()) return grads;
-    y.backward(g);  // also reaches the parameters that `function` holds
-    for (size_t i = 0; i < count; ++i) grads[i] = leaves[i].grad();
+    // What `function` holds besides its inputs, parameters above all, gets its gradient in the pass that is running.
+    const std::vector<TensorBase> wanted(leaves.begin(), leaves.end());
+    BackwardPass pass({.wanted = wanted, .outer = BackwardPass::current(), .first = first});
+    std::vector<TensorBase> found = pass.run(y, g);
+    for (size_t i = 0; i < count; ++i)
+      if (found[i].defined()) grads[i] = Tensor<T>::from(std::move(found[i]));
     return grads;
   }
 };
@@ -44,8 +49,8 @@ struct CheckpointOp {
 
 /// function(inputs), with the memory of everything between given back and computed again in backward.
 ///
-/// Parameters that `function` reads without taking them as inputs get their gradients too, as long as one of the
-/// inputs requires one. It must give the same result twice: random numbers from explicit keys do.
+/// Parameters, and any other tensors, that `function` reads without taking them as inputs get their gradients too, as
+/// long as one of the inputs requires one. It must give the same result twice: random numbers from explicit keys do.
 ///
 /// @param function  copyable; from std::span<const Tensor<T>> to Tensor<T>
 /// @param inputs    at least one of which requires a gradient for backward to come by

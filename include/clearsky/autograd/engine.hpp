@@ -2,6 +2,7 @@
 // The backward pass: from one tensor to every leaf it was computed from.
 
 #include <algorithm>
+#include <atomic>
 #include <span>
 #include <utility>
 #include <vector>
@@ -25,7 +26,17 @@ class BackwardPass {
     bool create_graph = false;
     /// When not empty: gradients of these tensors are collected instead of those of the leaves.
     std::span<const TensorBase> wanted = {};
+    /// For a pass inside another one, over a part computed again: the outer pass, and the first operation of the part.
+    /// What leaves the part goes on in the outer pass.
+    BackwardPass* outer = nullptr;
+    uint64_t first = 0;
   };
+
+  /// The pass that is running on this thread, or null.
+  static BackwardPass*& current() {
+    static thread_local BackwardPass* pass = nullptr;
+    return pass;
+  }
 
   explicit BackwardPass(const Options& options) : options_(options), found_(options.wanted.size()) {}
   ~BackwardPass() {  // also when an exception ends the pass: the next one must find no gradient left over
@@ -40,7 +51,8 @@ class BackwardPass {
   }
 
   std::vector<TensorBase> run(const TensorBase& root, const TensorBase& seed) {
-    GradModeGuard mode(options_.create_graph);
+    const GradModeGuard mode(options_.create_graph);
+    const Running running(this);
     send(edge_to(root), seed);
     std::vector<TensorBase> inputs;
     while (!queue_.empty()) {
@@ -51,7 +63,7 @@ class BackwardPass {
       TensorBase g = std::exchange(node->pending, {});
       CLEARSKY_CHECK(AutogradError, !node->released, node->name(),
                      ": backward through a graph whose saved values are gone; pass Retain::yes to the first backward");
-      for (const NamedHook& hook : node->hooks) g = hook.run(g);
+      run_hooks(node->hooks, g);
       if (node->retained != nullptr && options_.wanted.empty()) keep_gradient(*node->retained, g);
       note_wanted(*node, g);
       inputs.assign(node->edges.size(), {});
@@ -66,7 +78,7 @@ class BackwardPass {
     for (const Pointer<Variable>& leaf : leaves_) {
       TensorBase g = std::exchange(leaf->pending, {});
       leaf->queued = false;
-      for (const NamedHook& hook : leaf->hooks) g = hook.run(g);
+      run_hooks(leaf->hooks, g);
       if (options_.wanted.empty()) {
         keep_gradient(*leaf, g);
       } else {
@@ -79,9 +91,40 @@ class BackwardPass {
   }
 
  private:
+  /// Makes a pass the current one for as long as it runs.
+  struct Running {
+    explicit Running(BackwardPass* pass) : before(current()) { current() = pass; }
+    ~Running() { current() = before; }
+    Running(const Running&) = delete;
+    Running& operator=(const Running&) = delete;
+    BackwardPass* before;
+  };
+
+  static void run_hooks(const std::vector<NamedHook>& hooks, TensorBase& g) {
+    for (const NamedHook& hook : hooks) {
+      const Shape shape = g.shape();
+      g = hook.run(g);
+      CLEARSKY_CHECK(AutogradError, g.defined() && g.shape() == shape, "register_hook: a hook was given a gradient of ",
+                     "shape ", shape, " and returned ",
+                     g.defined() ? "shape " + to_text(g.shape()) : "an undefined one",
+                     "; return the gradient itself to leave it as it is");
+    }
+  }
+
+  bool wants(const Variable& leaf) const {
+    for (const TensorBase& w : options_.wanted)
+      if (variable_of(w) == &leaf) return true;
+    return false;
+  }
+
   static bool earlier(const Pointer<Node>& a, const Pointer<Node>& b) { return a->sequence() < b->sequence(); }
 
   void send(const Edge& edge, TensorBase g) {
+    if (options_.outer != nullptr &&
+        (edge.node ? edge.node->sequence() < options_.first : edge.leaf && !wants(*edge.leaf))) {
+      options_.outer->send(edge, std::move(g));
+      return;
+    }
     if (edge.node) {
       collect(*edge.node, std::move(g));
       if (!std::exchange(edge.node->queued, true)) {
@@ -114,7 +157,7 @@ class BackwardPass {
   }
 
   Options options_;
-  std::vector<Pointer<Node>> queue_;        // a heap, latest operation first
+  std::vector<Pointer<Node>> queue_;       // a heap, latest operation first
   std::vector<Pointer<Variable>> leaves_;  // in the order in which they were met
   std::vector<TensorBase> found_;
 };
@@ -248,9 +291,7 @@ HookId register_hook(Tensor<T>& x, F hook) {
   detail::Variable* v = detail::variable_of(x);
   auto& hooks = v->node ? v->node->hooks : v->hooks;
   const HookId id = next++;
-  hooks.push_back({id, [hook](const detail::TensorBase& g) -> detail::TensorBase {
-                     return hook(Tensor<T>::from(g));
-                   }});
+  hooks.push_back({id, [hook](const detail::TensorBase& g) -> detail::TensorBase { return hook(Tensor<T>::from(g)); }});
   return id;
 }
 

@@ -1,6 +1,7 @@
 #pragma once
 // The graph: one Node per recorded operation, with an edge to where each input's gradient goes.
 
+#include <atomic>
 #include <cstdint>
 #include <functional>
 #include <span>
@@ -48,6 +49,8 @@ class Node : public RefCounted {
 
   /// Later operations have larger numbers; an operation's inputs always have smaller ones.
   uint64_t sequence() const { return sequence_; }
+  /// The number that the next operation gets, on whatever thread.
+  static uint64_t upcoming_sequence() { return counter().load(std::memory_order_relaxed); }
 
   Edges edges;
   bool released = false;
@@ -59,10 +62,11 @@ class Node : public RefCounted {
   bool queued = false;
 
  private:
-  static uint64_t next_sequence() {
-    static std::atomic<uint64_t> counter{0};
-    return counter.fetch_add(1, std::memory_order_relaxed);
+  static std::atomic<uint64_t>& counter() {
+    static std::atomic<uint64_t> next{0};
+    return next;
   }
+  static uint64_t next_sequence() { return counter().fetch_add(1, std::memory_order_relaxed); }
 
   /// A long chain of nodes must not be destroyed by recursion: each one is put on a list and the list is worked off.
   void dispose() override {
@@ -101,7 +105,9 @@ class Variable : public GradState {
   bool queued = false;
 };
 
-inline Variable* variable_of(const TensorBase& t) { return static_cast<Variable*>(t.grad_state().get()); }
+inline Variable* variable_of(const TensorBase& t) {
+  return static_cast<Variable*>(t.grad_state().get());
+}
 
 [[gnu::noinline]] inline Variable& variable_for(TensorBase& t) {
   if (!t.grad_state()) t.set_grad_state(Pointer<GradState>(new Variable));
