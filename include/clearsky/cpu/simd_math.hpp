@@ -1,0 +1,177 @@
+#pragma once
+// exp, log, erf, tanh and sigmoid on vectors of float or double: a few units in the last place, right for NaN,
+// infinities and every finite argument, and the same bits in every lane.
+//
+// Polynomials marked "fit" interpolate the function at Chebyshev points; their relative error is below the type's
+// rounding. tests/cpu/simd_math_test.cpp measures all of them against the standard library.
+
+#include <cstdint>
+#include <cstring>
+#include <limits>
+
+#include "clearsky/cpu/simd.hpp"
+
+namespace clearsky::cpu {
+namespace detail {
+
+template <class To, class From>
+inline To reinterpret_lanes(From v) {
+  static_assert(sizeof(To) == sizeof(From));
+  To out;
+  std::memcpy(&out, &v, sizeof out);
+  return out;
+}
+
+/// c[0] + c[1] x + ... by Horner's rule; the loop has a constant length and unrolls.
+template <class V, class T, size_t N>
+inline V polynomial(V x, const T (&c)[N]) {
+  V y = V{} + c[N - 1];
+  for (size_t i = N - 1; i-- > 0;) y = y * x + c[i];
+  return y;
+}
+
+template <class T>
+struct Float;
+template <>
+struct Float<float> {
+  using Int = int32_t;
+  static constexpr int kMantissa = 23, kBias = 127;
+  static constexpr float kRoundMagic = 12582912.0f;  // 1.5 * 2^23: adding it rounds to an integer in the low bits
+  static constexpr float kExpLow = -104, kExpHigh = 89;
+  // log 2 in two parts; the first has 9 zero bits at the end, so that its products with exponents are exact.
+  static constexpr float kLn2High = 0.693359375f, kLn2Low = -2.12194440e-4f;
+};
+template <>
+struct Float<double> {
+  using Int = int64_t;
+  static constexpr int kMantissa = 52, kBias = 1023;
+  static constexpr double kRoundMagic = 6755399441055744.0;  // 1.5 * 2^52
+  static constexpr double kExpLow = -746, kExpHigh = 710;
+  static constexpr double kLn2High = 6.93147180369123816490e-01, kLn2Low = 1.90821492927058770002e-10;
+};
+
+/// 2^n for integer n in the range of normal exponents.
+template <class T>
+inline Vec<T> power_of_two(VecInt<T> n) {
+  return reinterpret_lanes<Vec<T>>((n + Float<T>::kBias) << Float<T>::kMantissa);
+}
+
+}  // namespace detail
+
+/// e^x = 2^n e^r, |r| <= log(2) / 2; e^r by its Taylor series.
+template <class T>
+inline Vec<T> vec_exp(Vec<T> x) {
+  using F = detail::Float<T>;
+  const Vec<T> low = splat(F::kExpLow), high = splat(F::kExpHigh);
+  x = x < low ? low : x;  // beyond these the result is 0 or infinity anyway; NaN fails both comparisons
+  x = x > high ? high : x;
+  const Vec<T> shifted = x * T(1.44269504088896340736) + F::kRoundMagic;
+  const Vec<T> whole = shifted - F::kRoundMagic;
+  const VecInt<T> n =
+      detail::reinterpret_lanes<VecInt<T>>(shifted) - detail::reinterpret_lanes<VecInt<T>>(splat(F::kRoundMagic));
+  const Vec<T> r = (x - whole * F::kLn2High) - whole * F::kLn2Low;
+  Vec<T> y;
+  if constexpr (sizeof(T) == 4) {
+    y = detail::polynomial(r, {1.0f, 1.0f, 1 / 2.0f, 1 / 6.0f, 1 / 24.0f, 1 / 120.0f, 1 / 720.0f, 1 / 5040.0f});
+  } else {
+    y = detail::polynomial(r, {1.0, 1.0, 1 / 2.0, 1 / 6.0, 1 / 24.0, 1 / 120.0, 1 / 720.0, 1 / 5040.0, 1 / 40320.0,
+                               1 / 362880.0, 1 / 3628800.0, 1 / 39916800.0, 1 / 479001600.0, 1 / 6227020800.0});
+  }
+  // In two steps: 2^n itself may be too small or too large for a normal number where the result is not.
+  const VecInt<T> half = n >> 1;
+  return y * detail::power_of_two<T>(half) * detail::power_of_two<T>(n - half);
+}
+
+/// log x = n log 2 + log(1 + f), sqrt(1/2) <= 1 + f < sqrt(2), through s = f / (2 + f):
+///     log(1 + f) = f - f^2/2 + s (f^2/2 + R),   R = s^2 (2/3 + 2/5 s^2 + 2/7 s^4 + ...)
+/// @source  the arrangement of fdlibm's e_log.c, which keeps f exact
+template <class T>
+inline Vec<T> vec_log(Vec<T> x) {
+  using F = detail::Float<T>;
+  constexpr T kSmallest = (std::numeric_limits<T>::min)(), kInfinity = std::numeric_limits<T>::infinity();
+  const Vec<T> given = x;
+  const auto subnormal = x < splat(kSmallest);
+  x = subnormal ? x * T(sizeof(T) == 4 ? 0x1p25 : 0x1p54) : x;
+  const VecInt<T> bits = detail::reinterpret_lanes<VecInt<T>>(x);
+  // Take the exponent so that the mantissa lies in [sqrt(1/2), sqrt(2)).
+  const typename F::Int root = sizeof(T) == 4 ? typename F::Int(0x3f3504f3) : typename F::Int(0x3fe6a09e667f3bcdLL);
+  const VecInt<T> offset = bits - root;
+  const VecInt<T> exponent = offset >> F::kMantissa;
+  const Vec<T> m = detail::reinterpret_lanes<Vec<T>>(bits - (exponent << F::kMantissa));
+  Vec<T> n = __builtin_convertvector(exponent, Vec<T>);
+  n = subnormal ? n - T(sizeof(T) == 4 ? 25 : 54) : n;
+  const Vec<T> f = m - T(1), s = f / (f + T(2)), z = s * s, half = T(0.5) * f * f;
+  Vec<T> r;
+  if constexpr (sizeof(T) == 4) {
+    r = z * detail::polynomial(z, {2 / 3.0f, 2 / 5.0f, 2 / 7.0f, 2 / 9.0f, 2 / 11.0f});
+  } else {
+    r = z * detail::polynomial(z, {2 / 3.0, 2 / 5.0, 2 / 7.0, 2 / 9.0, 2 / 11.0, 2 / 13.0, 2 / 15.0, 2 / 17.0, 2 / 19.0,
+                                   2 / 21.0, 2 / 23.0});
+  }
+  Vec<T> y = n * F::kLn2High - ((half - (s * (half + r) + n * F::kLn2Low)) - f);
+  y = given == splat(kInfinity) ? given : y;
+  y = given == Vec<T>{} ? splat(-kInfinity) : y;
+  y = given < Vec<T>{} ? splat(std::numeric_limits<T>::quiet_NaN()) : y;
+  return given != given ? given : y;
+}
+
+/// erf x: for |x| < 1 x P(x^2), else 1 - e^(-x^2) Q(t) / (1 + 2 |x|), t = (|x| - 2) / (|x| + 2); P and Q are fits.
+/// @source  the mapping of the second range: Shepherd, Laframboise, Math. Comp. 36 (1981), 249-253
+template <class T>
+inline Vec<T> vec_erf(Vec<T> x) {
+  const Vec<T> a = x < Vec<T>{} ? -x : x, one = splat(T(1)), z = x * x;
+  // Beyond these 1 - erf is below the rounding of 1.
+  const Vec<T> b = a > splat(T(sizeof(T) == 4 ? 4.1 : 6.1)) ? splat(T(sizeof(T) == 4 ? 4.1 : 6.1)) : a;
+  const Vec<T> t = (b - T(2)) / (b + T(2));
+  Vec<T> small, large;
+  if constexpr (sizeof(T) == 4) {
+    small = detail::polynomial(
+        z, {1.12837916584835095f, -0.37612626666720331f, 0.112835947151602177f, -0.0268542120106264124f,
+            0.00518908742343397399f, -0.000801686428716586953f, 0.0000787587506268548834f});
+    large = detail::polynomial(
+        t, {1.27697838347221592f, -0.0927638201492004906f, -0.166030931661229961f, 0.164050611707471167f,
+            -0.0541967088873008787f, -0.00801641439367921578f, 0.00839584571208412673f, 0.001110796886052002f});
+  } else {
+    small =
+        detail::polynomial(z, {1.12837916709551257, -0.376126389031837481, 0.112837916709548787, -0.0268661706450767932,
+                               0.00522397762481801447, -0.000854832698083378991, 0.000120553311116427109,
+                               -0.0000149255952668311816, 1.6461000484121368e-6, -1.6350312701054695e-7,
+                               1.46597752740474358e-8, -1.13728488567916737e-9, 5.9571761477489114e-11});
+    large = detail::polynomial(
+        t, {1.27697838155252872, -0.092763826585746274, -0.166030397615291947, 0.164051280033515781,
+            -0.0542200009916602089, -0.00803401508850843121, 0.00872265385647091604, 0.00127133919716406592,
+            -0.00145681351481832028, -0.000454345568952421447, 0.000206362935582784249, 0.000151094314598423759,
+            -1.50036231941233526e-6, -0.0000367809646674434458, -0.0000133677462288724581, 4.87833066667588827e-6,
+            4.47829768531826303e-6});
+  }
+  const Vec<T> tail = one - vec_exp<T>(-b * b) * large / (one + T(2) * b);
+  return a < one ? x * small : (x < Vec<T>{} ? -tail : (x != x ? x : tail));
+}
+
+/// tanh x: for |x| < 5/8 x P(x^2) (a fit), else 1 - 2 / (e^(2|x|) + 1).
+template <class T>
+inline Vec<T> vec_tanh(Vec<T> x) {
+  const Vec<T> a = x < Vec<T>{} ? -x : x, one = splat(T(1)), z = x * x;
+  Vec<T> small;
+  if constexpr (sizeof(T) == 4) {
+    small = detail::polynomial(z, {0.999999996022721743f, -0.333332598629475277f, 0.133311140556897688f,
+                                   -0.053720107656628939f, 0.020588191454586372f, -0.00565713518438039149f});
+  } else {
+    small = detail::polynomial(
+        z, {0.99999999999999999, -0.333333333333326135, 0.133333333332452529, -0.0539682539259456956,
+            0.0218694874834105958, -0.00886322002125609513, 0.00359198252158392496, -0.00145492938585439026,
+            0.000586231431605061178, -0.000228410185295128504, 0.0000769856319904542287, -0.0000160014995130010411});
+  }
+  const Vec<T> large = one - T(2) / (vec_exp<T>(T(2) * a) + one);
+  return a < splat(T(0.625)) ? x * small : (x < Vec<T>{} ? -large : (x != x ? x : large));
+}
+
+/// 1 / (1 + e^-x), from e^-|x| so that nothing overflows.
+template <class T>
+inline Vec<T> vec_sigmoid(Vec<T> x) {
+  const Vec<T> e = vec_exp<T>(x < Vec<T>{} ? x : -x);
+  const Vec<T> s = T(1) / (e + T(1));
+  return x < Vec<T>{} ? e * s : s;
+}
+
+}  // namespace clearsky::cpu
