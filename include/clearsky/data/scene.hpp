@@ -5,6 +5,7 @@
 // part be told from the other: that is what a model trained on these scenes learns.
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstdint>
 #include <vector>
@@ -68,17 +69,21 @@ enum SceneStream : uint64_t {
   kBandNoise
 };
 
-/// A point of a jittered lattice, and the lattice cell it belongs to.
-struct CellPoint {
+/// A region: its point in a jittered lattice, what covers it, and the pattern of its fields.
+struct Region {
   float row, column;
-};
+  uint8_t cover;
+  double mix, bright;
+  double sine, cosine, wide, tall;  // fields are cells of a lattice turned by the region's own angle; pixels
+  Key fields;
 
-inline CellPoint cell_point(const Key& key, int64_t i, int64_t j, double size) {
-  const uint64_t index = (uint64_t(uint32_t(i)) << 32) | uint32_t(j);
-  const auto r = key.bits(index);
-  return {float((double(i) + 0.1 + 0.8 * double(r[0]) * 0x1p-32) * size),
-          float((double(j) + 0.1 + 0.8 * double(r[1]) * 0x1p-32) * size)};
-}
+  /// A number that names the field a pixel lies in.
+  Key field_at(double r, double c) const {
+    const auto i = int64_t(std::floor((cosine * r + sine * c) / tall));
+    const auto j = int64_t(std::floor((cosine * c - sine * r) / wide));
+    return fields.at((uint64_t(uint32_t(i)) << 32) | uint32_t(j));
+  }
+};
 
 /// A class for each region: the scene's own mixture of the five that form regions (water and wetland follow the
 /// terrain).
@@ -98,14 +103,21 @@ struct RegionClasses {
   }
 };
 
-/// Fields are cells of a lattice turned by the region's own angle.
-/// @return  a number that names the field
-inline uint64_t field_at(const Key& key, uint64_t region, double row, double column) {
-  const double angle = key.uniform(region * 4, 0, 3.14159265), wide = key.uniform(region * 4 + 1, 9, 16);
-  const double tall = key.uniform(region * 4 + 2, 14, 26), c = std::cos(angle), s = std::sin(angle);
-  const auto i = int64_t(std::floor((c * row + s * column) / tall)),
-             j = int64_t(std::floor((c * column - s * row) / wide));
-  return key.at(region, (uint64_t(uint32_t(i)) << 32) | uint32_t(j)).stream;
+inline Region make_region(const Key& key, const RegionClasses& classes, int64_t i, int64_t j, double size) {
+  const Key own = key.at(uint64_t(i), uint64_t(j));
+  const double angle = own.uniform(0, 0, 3.14159265);
+  Region r;
+  r.row = float((double(i) + own.uniform(1, 0.1, 0.9)) * size);
+  r.column = float((double(j) + own.uniform(2, 0.1, 0.9)) * size);
+  r.cover = classes.pick(own.uniform(3));
+  r.mix = own.uniform(4);
+  r.bright = own.normal(5);
+  r.sine = std::sin(angle);
+  r.cosine = std::cos(angle);
+  r.wide = own.uniform(6, 9, 16);
+  r.tall = own.uniform(7, 14, 26);
+  r.fields = own.at(kFields);
+  return r;
 }
 
 inline LandMap make_land(const SceneOptions& o, const Key& key) {
@@ -125,15 +137,16 @@ inline LandMap make_land(const SceneOptions& o, const Key& key) {
   const float marsh = quantile(elevation, draw.uniform(1, 0.20, 0.42));
   const bool has_river = o.rivers && draw.uniform(2) < 0.4;
   const double river_half_width = draw.uniform(3, 1.2, 3.5);  // pixels
-  const Key cells = key.at(kCells), fields = key.at(kFields);
+  const Key cells = key.at(kCells);
 
   // The regions that can reach into the window, with a margin for the warp.
   const double bend = 0.45 * size;  // pixels per unit of the warp's noise, whose standard deviation is about 1/4
-  const int64_t first_i = int64_t(std::floor(-2 * size / size)), cells_down = int64_t(double(h) / size) + 6;
-  const int64_t first_j = first_i, cells_across = int64_t(double(w) / size) + 6;
-  std::vector<CellPoint> points;
+  const int64_t first_i = -2, cells_down = int64_t(double(h) / size) + 6;
+  const int64_t first_j = -2, cells_across = int64_t(double(w) / size) + 6;
+  std::vector<Region> regions;
   for (int64_t i = 0; i < cells_down; ++i)
-    for (int64_t j = 0; j < cells_across; ++j) points.push_back(cell_point(cells, first_i + i, first_j + j, size));
+    for (int64_t j = 0; j < cells_across; ++j)
+      regions.push_back(make_region(cells, classes, first_i + i, first_j + j, size));
 
   // A road is a gently bent line; its half width is 1.1 pixels.
   struct Road {
@@ -162,19 +175,19 @@ inline LandMap make_land(const SceneOptions& o, const Key& key) {
         double nearest = 1e30;
         for (int64_t i = ci - 1; i <= ci + 1; ++i)
           for (int64_t j = cj - 1; j <= cj + 1; ++j) {
-            const CellPoint q = points[size_t(i * cells_across + j)];
+            const Region& q = regions[size_t(i * cells_across + j)];
             const double dy = y - double(q.row), dx = x - double(q.column), d = dy * dy + dx * dx;
             if (d < nearest) {
               nearest = d;
               region = i * cells_across + j;
             }
           }
-        const Key own = cells.at(uint64_t(region));
-        uint8_t cover = classes.pick(own.uniform(0));
-        double mix = own.uniform(1), bright = own.normal(2);
+        const Region& own = regions[size_t(region)];
+        uint8_t cover = own.cover;
+        double mix = own.mix, bright = own.bright;
 
         if (cover == kCropland && o.fields) {
-          const Key field{fields.seed, field_at(fields, uint64_t(region), double(r), double(c))};
+          const Key field = own.field_at(double(r), double(c));
           // Most fields are green or bare, few in between.
           const double u = field.uniform(0);
           mix = u < 0.5 ? 0.5 * u : 0.5 + 0.5 * u;
@@ -183,7 +196,7 @@ inline LandMap make_land(const SceneOptions& o, const Key& key) {
           mix = (std::clamp)(0.25 + 0.5 * mix + 0.7 * double(patches.data()[p]), 0.0, 1.0);
         }
         if (cover == kBuilt) {  // blocks of houses between streets
-          const Key block{fields.seed, field_at(fields, uint64_t(region), double(r) * 3, double(c) * 3)};
+          const Key block = own.field_at(double(r) * 3, double(c) * 3);
           mix = (std::clamp)(0.5 * mix + 0.5 * block.uniform(0), 0.0, 1.0);
         }
         const float ground = elevation.data()[p];
@@ -213,22 +226,31 @@ inline LandMap make_land(const SceneOptions& o, const Key& key) {
   return land;
 }
 
-/// Blurs rows and columns with (1, 2, 1) / 4, `passes` times: a lens that mixes neighbouring pixels.
+/// to = (1, 2, 1) / 4 of three lines; `to` may be one of them.
+inline void blur_line(const float* before, const float* here, const float* after, float* to, int64_t count) {
+  for (int64_t i = 0; i < count; ++i) to[i] = 0.25f * before[i] + 0.5f * here[i] + 0.25f * after[i];
+}
+
+/// Blurs rows and columns with (1, 2, 1) / 4, `passes` times: a lens that mixes neighbouring pixels. Borders repeat.
 inline void blur(float* plane, int64_t h, int64_t w, int passes) {
-  Scratch<float> line((std::max)(h, w));
-  for (int pass = 0; pass < passes; ++pass)
-    for (int axis = 0; axis < 2; ++axis) {
-      const int64_t lines = axis == 0 ? h : w, length = axis == 0 ? w : h;
-      const int64_t step = axis == 0 ? 1 : w, next = axis == 0 ? w : 1;
-      for (int64_t l = 0; l < lines; ++l) {
-        float* p = plane + l * next;
-        for (int64_t i = 0; i < length; ++i) line[i] = p[i * step];
-        for (int64_t i = 0; i < length; ++i) {
-          const float before = line[(std::max)(i - 1, int64_t(0))], after = line[(std::min)(i + 1, length - 1)];
-          p[i * step] = 0.25f * before + 0.5f * line[i] + 0.25f * after;
-        }
-      }
+  Scratch<float> padded(w + 2), above(w), here(w);
+  for (int pass = 0; pass < passes; ++pass) {
+    for (int64_t r = 0; r < h; ++r) {
+      float* const row = plane + r * w;
+      std::copy_n(row, w, padded.data() + 1);
+      padded[0] = row[0];
+      padded[w + 1] = row[w - 1];
+      blur_line(padded.data(), padded.data() + 1, padded.data() + 2, row, w);
     }
+    // Downwards a row at a time, keeping the unblurred row above: columns would miss the cache at every step.
+    std::copy_n(plane, w, above.data());
+    for (int64_t r = 0; r < h; ++r) {
+      float* const row = plane + r * w;
+      std::copy_n(row, w, here.data());
+      blur_line(above.data(), here.data(), r + 1 < h ? row + w : here.data(), row, w);
+      std::copy_n(here.data(), w, above.data());
+    }
+  }
 }
 
 /// Sentinel-2's sharpness: 10 m bands are nearly sharp, 20 m and 60 m bands were resampled.
@@ -252,9 +274,11 @@ inline Tensor<float> look_optical(const LandMap& land, const Key& key) {
         plane[p] = base * 0.001f * land.gain.data()[p] * (1 + 4 * cover.texture * fine.data()[p]);
       }
       blur(plane.data(), h, w, kBlurPasses[b]);
+      std::array<uint32_t, 4> words{};
       const double blue = 443 / kBandNanometres[b], scattered = b == kB10 ? 0 : path * blue * blue * blue;
       for (int64_t p = 0; p < pixels; ++p) {
-        const double noise = 0.0012 * (grain.uniform(uint64_t(p * kBands + b)) - 0.5);
+        if (p % 4 == 0) words = grain.bits(uint64_t(p / 4 * kBands + b));
+        const double noise = 0.0012 * (double(words[size_t(p % 4)]) * 0x1p-32 - 0.5);
         to[p * kBands + b] = float((std::clamp)(double(plane[p]) * light + scattered + noise, 0.0, 1.0));
       }
     }
