@@ -63,7 +63,7 @@ inline void store(T* p, Vec<T> v) {
 /// The same value in each lane.
 template <class T>
 inline Vec<T> splat(T value) {
-  return Vec<T>{} + value;
+  return value - Vec<T>{};  // 0 + value would cost an addition, and turn -0 into 0
 }
 /// The first `count` lanes from p, the others 0. Reads nothing behind p + count.
 template <class T>
