@@ -87,14 +87,14 @@ TEST_CASE("focal_loss") {
        .rejects = {{{.inputs = {{2, 3}}, .attrs = {{"gamma", -1}}}, "gamma -1; use at least 0"}},
        .twice_differentiable = false},
       [](const auto& in, const Attrs& a) {
-        return focal_loss(in[0], labels_for<uint8_t>(in[0].shape(), a), {.gamma = a.at("gamma")});
+        return focal_loss(in[0], labels_for<uint8_t>(in[0].shape(), a), a.at("gamma"));
       });
 }
 
 TEST_CASE("focal_loss of a pixel that is surely right has no NaN") {
   Tensor<float> x({1, 2}, {200, 0});
   x.set_requires_grad();
-  const Tensor<float> y = focal_loss(x, Tensor<uint8_t>({1}, {0}), {.gamma = 0.5});
+  const Tensor<float> y = focal_loss(x, Tensor<uint8_t>({1}, {0}), 0.5);
   y.backward();
   CHECK(y.item() == 0);
   CHECK(x.grad().to_vector() == std::vector<float>{0, 0});

@@ -23,7 +23,8 @@ Expected resize_reference(const Inputs& in, const Attrs& attrs) {
   const int64_t sizes[] = {x.size(1), x.size(2)}, out[] = {attrs.integer("height"), attrs.integer("width")};
   const auto weight = [&](int axis, int64_t i, int64_t k) {
     const Long s = (Long(i) + 0.5L) * Long(sizes[axis]) / Long(out[axis]) - 0.5L;
-    if (interpolation == Interpolation::nearest) return Long(k) - 0.5L <= s && s < Long(k) + 0.5L ? 1.0L : 0.0L;
+    if (interpolation == Interpolation::nearest) return i * sizes[axis] / out[axis] == k ? 1.0L : 0.0L;
+    if (interpolation == Interpolation::nearest_exact) return Long(k) - 0.5L <= s && s < Long(k) + 0.5L ? 1.0L : 0.0L;
     Long total = 0;
     for (int64_t j = -3; j < sizes[axis] + 3; ++j)
       if (std::clamp(j, int64_t(0), sizes[axis] - 1) == k) total += kernel(interpolation, s - Long(j));
@@ -49,7 +50,7 @@ Expected resize_reference(const Inputs& in, const Attrs& attrs) {
 }
 
 TEST_CASE("resize") {
-  for (int mode = 0; mode < 3; ++mode) {
+  for (int mode = 0; mode < 4; ++mode) {
     const auto sample = [&](Shape x, int64_t height, int64_t width, bool check = true) {
       return Sample{.inputs = {x},
                     .attrs = {{"height", double(height)}, {"width", double(width)}, {"interpolation", double(mode)}},
@@ -80,6 +81,8 @@ TEST_CASE("resize gives the values that torch.nn.functional.interpolate gives") 
   CHECK(row(8, Interpolation::bilinear) == std::vector<double>{1, 1.25, 1.75, 2.5, 3.5, 5, 7, 8});
   CHECK(row(2, Interpolation::bilinear) == std::vector<double>{1.5, 6});
   CHECK(row(8, Interpolation::nearest) == std::vector<double>{1, 1, 2, 2, 4, 4, 8, 8});
+  CHECK(row(2, Interpolation::nearest) == std::vector<double>{1, 4});
+  CHECK(row(2, Interpolation::nearest_exact) == std::vector<double>{2, 8});
   const std::vector<double> cubic = row(2, Interpolation::bicubic);
   // Weights -3/32, 19/32, 19/32, -3/32 half way between two samples.
   CHECK(cubic[0] == doctest::Approx((-3 * 1 + 19 * 1 + 19 * 2 - 3 * 4) / 32.0));

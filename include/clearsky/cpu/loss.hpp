@@ -199,7 +199,9 @@ struct CarlBackward {
   const T* target;      // (rows, cols)
   const T* input;       // (rows, cols)
   const T* mask;        // (rows)
-  T* dprediction;       // (rows, cols)  written
+  T* dprediction;       // (rows, cols)  written, or null
+  T* dtarget;           // (rows, cols)  written, or null
+  T* dinput;            // (rows, cols)  written, or null
   int64_t rows, cols;
   T lambda;
 };
@@ -228,10 +230,11 @@ void carl_backward(const CarlBackward<T>& p) {
       for (int64_t i = 0; i < count; i += kLane) {
         const int64_t left = count - i, at = first + i;
         const Vec<T> m = load_partial(mask + i, left), x = load_partial(p.prediction + at, left);
-        const Vec<T> to_target = sign(Vec<T>(x - load_partial(p.target + at, left)));
-        const Vec<T> to_input = sign(Vec<T>(x - load_partial(p.input + at, left)));
-        const Vec<T> d = factor * ((abs(m) + p.lambda) * to_target + abs(Vec<T>(T(1) - m)) * to_input);
-        store_partial(p.dprediction + at, d, left);
+        const Vec<T> to_target = factor * (abs(m) + p.lambda) * sign(Vec<T>(x - load_partial(p.target + at, left)));
+        const Vec<T> to_input = factor * abs(Vec<T>(T(1) - m)) * sign(Vec<T>(x - load_partial(p.input + at, left)));
+        if (p.dprediction != nullptr) store_partial(p.dprediction + at, Vec<T>(to_target + to_input), left);
+        if (p.dtarget != nullptr) store_partial(p.dtarget + at, Vec<T>(-to_target), left);
+        if (p.dinput != nullptr) store_partial(p.dinput + at, Vec<T>(-to_input), left);
       }
     });
   });

@@ -8,8 +8,9 @@
 
 namespace clearsky {
 
-/// How resize computes a pixel between pixels.
-enum class Interpolation { nearest, bilinear, bicubic };
+/// How resize computes a pixel between pixels. The two nearest differ where sizes are no whole multiples: `nearest`
+/// reads pixel floor(i in / out), `nearest_exact` the one that holds the new pixel's centre, floor((i + 1/2) in / out).
+enum class Interpolation { nearest, bilinear, bicubic, nearest_exact };
 
 namespace cpu {
 
@@ -43,6 +44,8 @@ AxisMap<T> resize_axis(int64_t size, int64_t out_size, Interpolation interpolati
   const auto inside = [&](int64_t i) { return std::clamp(i, int64_t(0), size - 1); };
   for (int64_t i = 0; i < out_size; ++i) {
     if (interpolation == Interpolation::nearest) {
+      map.add(i * size / out_size, 1);
+    } else if (interpolation == Interpolation::nearest_exact) {
       map.add((2 * i + 1) * size / denominator, 1);
     } else {
       const int64_t numerator = (2 * i + 1) * size - out_size;

@@ -13,50 +13,36 @@ inline Kernel<cpu::CarlForward<T>> carl_forward{"carl_forward", cpu::carl_forwar
 template <class T>
 inline Kernel<cpu::CarlBackward<T>> carl_backward{"carl_backward", cpu::carl_backward<T>};
 
-/// What the loss compares the prediction with; none of it takes a gradient. All dense.
-template <class T>
-struct CarlTargets {
-  Tensor<T> target, input, mask;
-  T lambda;
-};
-
-template <class T>
-struct CarlGradientOp {
-  static constexpr const char* kName = "carl_loss_backward";
-  CarlTargets<T> t;
-  Tensor<T> prediction;  // dense, cut off from the graph: the gradient is constant between the kinks
-  Tensor<T> forward(Saved<T>& saved, const Tensor<T>& g) const {
-    Tensor<T> one = full<T>({}, T(1)), signs(prediction.shape(), g.device());
-    run(saved.recording() ? one : g, signs);
-    if (!saved.recording()) return signs;
-    saved.keep(signs);
-    return map_binary(kName, cpu::fn::Mul{}, g, signs);
-  }
-  Grads<T, 1> backward(const Saved<T>& saved, const Tensor<T>& g) const { return {sum_to(g * saved[0], {})}; }
-
- private:
-  void run(const Tensor<T>& g, const Tensor<T>& dx) const {
-    const int64_t cols = dx.shape().back(), rows = dx.numel() / (std::max)(int64_t(1), cols);
-    carl_backward<T>(dx.device(), {g.data(), prediction.data(), t.target.data(), t.input.data(), t.mask.data(),
-                                   dx.mutable_data(), rows, cols, t.lambda});
-  }
-};
-
 template <class T>
 struct CarlOp {
   static constexpr const char* kName = "carl_loss";
-  CarlTargets<T> t;
-  Tensor<T> forward(Saved<T>& saved, const Tensor<T>& prediction) const {
-    const Tensor<T> x = contiguous(prediction);
-    const int64_t cols = x.shape().back(), rows = x.numel() / (std::max)(int64_t(1), cols);
-    Tensor<T> loss({}, x.device());
-    carl_forward<T>(x.device(), {x.data(), t.target.data(), t.input.data(), t.mask.data(), loss.mutable_data(), rows,
-                                 cols, t.lambda});
-    saved.keep(x);
+  Tensor<T> mask;  // dense
+  T lambda;
+
+  Tensor<T> forward(Saved<T>& saved, const Tensor<T>& prediction, const Tensor<T>& target,
+                    const Tensor<T>& input) const {
+    const Tensor<T> p = contiguous(prediction), t = contiguous(target), i = contiguous(input);
+    Tensor<T> loss({}, p.device());
+    carl_forward<T>(p.device(), {p.data(), t.data(), i.data(), mask.data(), loss.mutable_data(), mask.numel(),
+                                 p.shape().back(), lambda});
+    for (const Tensor<T>& x : {prediction, target, input}) saved.keep(x);
     return loss;
   }
-  Grads<T, 1> backward(const Saved<T>& saved, const Tensor<T>& g) const {
-    return {apply(CarlGradientOp<T>{t, saved[0].detach()}, g)};
+
+  Grads<T, 3> backward(const Saved<T>& saved, const Tensor<T>& g) const {
+    const auto wanted = [&](size_t i, const Tensor<T>& d) { return saved.needs(i) ? d : Tensor<T>(); };
+    if (grad_enabled()) {  // made of operations, for who differentiates twice
+      const Tensor<T> factor = g * T(1 / double(saved[0].numel()));
+      const Tensor<T> to_target = factor * ((abs(mask) + lambda) * map_unary(cpu::fn::Sign{}, saved[0] - saved[1]));
+      const Tensor<T> to_input = factor * (abs(T(1) - mask) * map_unary(cpu::fn::Sign{}, saved[0] - saved[2]));
+      return {wanted(0, to_target + to_input), wanted(1, -to_target), wanted(2, -to_input)};
+    }
+    const Tensor<T> p = contiguous(saved[0]), t = contiguous(saved[1]), i = contiguous(saved[2]);
+    const auto map = [&](size_t k) { return saved.needs(k) ? Tensor<T>(p.shape(), p.device()) : Tensor<T>(); };
+    const Tensor<T> dp = map(0), dt = map(1), di = map(2);
+    carl_backward<T>(p.device(), {g.data(), p.data(), t.data(), i.data(), mask.data(), dp.mutable_data(),
+                                  dt.mutable_data(), di.mutable_data(), mask.numel(), p.shape().back(), lambda});
+    return {dp, dt, di};
   }
 };
 
@@ -66,10 +52,11 @@ struct CarlOp {
 ///
 ///     loss = mean of |M (P - T)| + |(1 - M) (P - I)|  +  lambda mean of |P - T|
 ///
-/// @param prediction  (N, H, W, C)  P, the one that takes a gradient
+/// @param prediction  (N, H, W, C)  P
 /// @param target      (N, H, W, C)  T, free of clouds
 /// @param input       (N, H, W, C)  I, cloudy
-/// @param mask        (N, H, W, 1)  M, 1 under clouds and their shadows, 0 elsewhere
+/// @param mask        (N, H, W, 1)  M, 1 under clouds and their shadows, 0 elsewhere; takes no
+///                    gradient
 /// @param lambda      weight of the plain absolute error, not negative
 /// @return            a scalar; NaN for no elements
 /// @throws            ShapeError when the shapes do not fit; ValueError for a negative lambda
@@ -84,10 +71,8 @@ Tensor<T> carl_loss(const Tensor<T>& prediction, const Tensor<T>& target, const 
   const Shape pixels{shape[0], shape[1], shape[2], 1};
   CLEARSKY_CHECK(ShapeError, mask.shape() == pixels, "carl_loss: mask must be ", pixels, ", got ", mask.shape());
   CLEARSKY_CHECK(ValueError, lambda >= 0, "carl_loss: lambda ", lambda, "; use at least 0");
-  for (const Tensor<T>* t : {&target, &input, &mask}) detail::check_same_device("carl_loss", prediction, *t);
-  return apply(detail::CarlOp<T>{{contiguous(target.detach()), contiguous(input.detach()), contiguous(mask.detach()),
-                                  T(lambda)}},
-               prediction);
+  detail::check_same_device("carl_loss", prediction, mask);
+  return apply(detail::CarlOp<T>{contiguous(mask.detach()), T(lambda)}, prediction, target, input);
 }
 
 }  // namespace clearsky

@@ -5,28 +5,23 @@
 
 namespace clearsky {
 
-struct FocalOptions {
-  int64_t ignore_index = 255;  ///< pixels with this label count nothing
-  double gamma = 2;            ///< at least 0; 0 gives cross-entropy
-};
-
 /// Focal loss of softmax(logits) against labels, averaged over the pixels that count.
 ///
 ///     loss = mean of -(1 - p_y)^gamma log p_y        p = softmax of a pixel's scores, y its label
 ///
 /// @param logits  (..., classes)  scores, not normalised
-/// @param labels  (...)           uint8 or int64: 0 to classes - 1, or ignore_index
+/// @param labels  (...)           uint8 or int64: 0 to classes - 1, or ignore_index, which leaves the pixel out
+/// @param gamma   at least 0; 0 gives cross-entropy
 /// @return        a scalar; 0, with a gradient of 0, when no pixel counts
 /// @throws        ValueError for a label that is no class and not ignore_index, and for a negative gamma; ShapeError
 ///                when the shapes do not fit
 /// @source        Lin et al., "Focal Loss for Dense Object Detection", ICCV 2017, eq. 4
 template <class T, class Label>
-Tensor<T> focal_loss(const Tensor<T>& logits, const Tensor<Label>& labels, const FocalOptions& options = {}) {
+Tensor<T> focal_loss(const Tensor<T>& logits, const Tensor<Label>& labels, double gamma = 2,
+                     int64_t ignore_index = 255) {
   detail::check_class_scores("focal_loss", logits, labels);
-  CLEARSKY_CHECK(ValueError, options.gamma >= 0, "focal_loss: gamma ", options.gamma, "; use at least 0");
-  return apply(
-      detail::CrossEntropyOp<T, Label>{"focal_loss", contiguous(labels), {}, options.ignore_index, 0, options.gamma},
-      logits);
+  CLEARSKY_CHECK(ValueError, gamma >= 0, "focal_loss: gamma ", gamma, "; use at least 0");
+  return apply(detail::CrossEntropyOp<T, Label>{"focal_loss", contiguous(labels), {}, ignore_index, 0, gamma}, logits);
 }
 
 }  // namespace clearsky

@@ -56,14 +56,13 @@ struct ResizeTransposeOp {
 ///
 ///     y[i] = sum over k of w(s - k) x[k]        s = (i + 1/2) H / height - 1/2, along each axis
 ///
-/// Pixels outside repeat the border. No smoothing happens before a reduction, so reducing aliases as it does in
-/// torch.nn.functional.interpolate(align_corners=False, antialias=False), whose values bilinear and bicubic give.
-/// nearest takes the pixel that holds s, which is torch's "nearest-exact"; for whole enlargements it is its "nearest"
-/// too.
+/// Pixels outside repeat the border. No smoothing happens before a reduction, so reducing aliases. The values are those
+/// of torch.nn.functional.interpolate with align_corners=False, antialias=False, in the modes of the same names.
 ///
 /// @param x              (N, H, W, C)
 /// @param height, width  the new size, at least 1
-/// @param interpolation  nearest; bilinear (2 x 2 taps); bicubic (4 x 4 taps, a = -0.75)
+/// @param interpolation  nearest, nearest_exact (see Interpolation); bilinear (2 x 2 taps); bicubic (4 x 4 taps, a =
+/// -0.75)
 /// @return               (N, height, width, C)
 /// @throws               ShapeError when x has another rank or has no pixels; ValueError for a size below 1
 template <class T>
