@@ -1,0 +1,21 @@
+#pragma once
+// All of clearsky/ops. Written by tests/structure/layers.py --write.
+
+#include "clearsky/ops/carl.hpp"
+#include "clearsky/ops/concat.hpp"
+#include "clearsky/ops/conv2d.hpp"
+#include "clearsky/ops/conv_shape.hpp"
+#include "clearsky/ops/conv_transpose2d.hpp"
+#include "clearsky/ops/cross_entropy.hpp"
+#include "clearsky/ops/elementwise.hpp"
+#include "clearsky/ops/focal.hpp"
+#include "clearsky/ops/inplace.hpp"
+#include "clearsky/ops/loss.hpp"
+#include "clearsky/ops/matmul.hpp"
+#include "clearsky/ops/pad.hpp"
+#include "clearsky/ops/padding.hpp"
+#include "clearsky/ops/pixel_shuffle.hpp"
+#include "clearsky/ops/reduce.hpp"
+#include "clearsky/ops/resize.hpp"
+#include "clearsky/ops/ssim.hpp"
+#include "clearsky/ops/view.hpp"
