@@ -36,6 +36,11 @@ T one(Vec<T> (*f)(Vec<T>), double x) {
 }
 
 template <class T>
+Vec<T> erf_only(Vec<T> x) {
+  return vec_erf<T>(x);
+}
+
+template <class T>
 void check_all() {
   // Measured: exp 1, log 1, erf 2, tanh 2, sigmoid 2.5; the limits leave room for other compilers' contractions.
   CHECK(worst_ulp<T>(vec_exp<T>, expl, sizeof(T) == 4 ? -87 : -708, sizeof(T) == 4 ? 88 : 709) <= 2);
@@ -43,7 +48,7 @@ void check_all() {
   CHECK(worst_ulp<T>(vec_log<T>, logl, 1e-6, 10) <= 2);
   CHECK(worst_ulp<T>(vec_log<T>, logl, 0.9, 1.1) <= 2);
   CHECK(worst_ulp<T>(vec_log<T>, logl, 1, 1e30) <= 2);
-  CHECK(worst_ulp<T>(vec_erf<T>, erfl, -7, 7) <= 3);
+  CHECK(worst_ulp<T>(erf_only<T>, erfl, -7, 7) <= 3);
   CHECK(worst_ulp<T>(vec_tanh<T>, tanhl, -20, 20) <= 3);
   CHECK(worst_ulp<T>(vec_tanh<T>, tanhl, -1, 1) <= 3);
   CHECK(worst_ulp<T>(
@@ -63,17 +68,17 @@ void check_all() {
   CHECK(one<T>(vec_log<T>, double(std::numeric_limits<T>::denorm_min())) ==
         doctest::Approx(std::log(double(std::numeric_limits<T>::denorm_min()))));
   for (const double sign : {-1.0, 1.0}) {
-    CHECK(one<T>(vec_erf<T>, sign * kInfinity) == T(sign));
+    CHECK(one<T>(erf_only<T>, sign * kInfinity) == T(sign));
     CHECK(one<T>(vec_tanh<T>, sign * kInfinity) == T(sign));
-    CHECK(one<T>(vec_erf<T>, sign * 30) == T(sign));
+    CHECK(one<T>(erf_only<T>, sign * 30) == T(sign));
     CHECK(one<T>(vec_tanh<T>, sign * 1000) == T(sign));
-    CHECK(one<T>(vec_erf<T>, sign * 1e-30) == doctest::Approx(sign * 1.12837916709551257e-30));
+    CHECK(one<T>(erf_only<T>, sign * 1e-30) == doctest::Approx(sign * 1.12837916709551257e-30));
     CHECK(one<T>(vec_tanh<T>, sign * 1e-30) == doctest::Approx(sign * 1e-30));
   }
   CHECK(one<T>(vec_sigmoid<T>, -kInfinity) == 0);
   CHECK(one<T>(vec_sigmoid<T>, kInfinity) == 1);
   CHECK(one<T>(vec_sigmoid<T>, 0) == T(0.5));
-  for (auto f : {vec_exp<T>, vec_log<T>, vec_erf<T>, vec_tanh<T>, vec_sigmoid<T>})
+  for (auto f : {vec_exp<T>, vec_log<T>, erf_only<T>, vec_tanh<T>, vec_sigmoid<T>})
     CHECK(std::isnan(one<T>(f, double(nan))));
 }
 

@@ -68,12 +68,13 @@ inline std::set<std::string>& replayed_ops() {
 /// input stand for it: no sum has more terms; and the largest magnitude in the tensor, and 1 for sums that cancel,
 /// stand for the scale.
 template <class T>
-void check_close(const Tensor<T>& got, const Tensor<double>& want, double terms, const std::string& what) {
+void check_close(const Tensor<T>& got, const Tensor<double>& want, double terms, const std::string& what,
+                 double condition = 1) {
   REQUIRE_MESSAGE(got.shape() == want.shape(), what, ": shape ", to_text(got.shape()), ", expected ",
                   to_text(want.shape()));
   double scale = 1;
   for (int64_t i = 0; i < want.numel(); ++i) scale = std::fmax(scale, std::fabs(want.data()[i]));
-  const double allowed = allowed_error(kRound<T>, kRound<T>, terms, scale);
+  const double allowed = condition * allowed_error(kRound<T>, kRound<T>, terms, scale);
   const std::vector<T> values = got.to_vector();
   double worst = 0;
   for (int64_t i = 0; i < want.numel(); ++i) {
@@ -109,10 +110,14 @@ void replay_case(const io::TensorFile& file, const std::string& name, const nloh
                  const std::function<Tensor<T>(GoldenCase<T>&)>& call) {
   INFO(name, sizeof(T) == 8 ? " in double" : " in float");
   GoldenCase<T> c = load_case<T>(file, name, meta);
+  // Bicubic weights are partly negative: the sum of their magnitudes, squared for two axes, is up to 1.41^2.
+  const bool bicubic = meta.at("attrs").value("interpolation", "") == "bicubic";
+  // One channel has no variance: 1 / sqrt(var + eps) is 316, and so is the factor on every rounding before it.
+  const double condition = bicubic ? 2 : name == "layer_norm.one_channel" ? 316 : 1;
   double terms = 1;
   for (const auto& x : c.in) terms = std::fmax(terms, double(x.numel()));
   const Tensor<T> y = call(c);
-  check_close(y, file.get_as<double>(name + "/output"), terms, "output");
+  check_close(y, file.get_as<double>(name + "/output"), terms, "output", condition);
   for (const auto& [extra, value] : c.extra) check_close(value, file.get<double>(name + "/" + extra), terms, extra);
   if (!file.has(name + "/grad_output")) return;
   y.backward(cast<T>(file.get<double>(name + "/grad_output")));
@@ -120,7 +125,8 @@ void replay_case(const io::TensorFile& file, const std::string& name, const nloh
     if (!c.differentiated[i]) continue;
     const std::string grad = "grad_input." + std::to_string(c.place[i]);
     REQUIRE_MESSAGE(c.in[i].grad().defined(), grad, " is missing");
-    check_close(c.in[i].grad(), file.get<double>(name + "/" + grad), std::fmax(terms, double(y.numel())), grad);
+    check_close(c.in[i].grad(), file.get<double>(name + "/" + grad), std::fmax(terms, double(y.numel())), grad,
+                condition);
   }
 }
 

@@ -105,11 +105,20 @@ inline Vec<T> vec_min(Vec<T> a, Vec<T> b) {
 /// The sum of the lanes, halves first: (l0 + l8) + ... in a fixed order.
 template <class T>
 inline T sum_lanes(Vec<T> v) {
-  T lanes[kLanes<T>];
-  std::memcpy(lanes, &v, sizeof lanes);
-  for (int64_t width = kLanes<T> / 2; width > 0; width /= 2)
-    for (int64_t i = 0; i < width; ++i) lanes[i] += lanes[i + width];
-  return lanes[0];
+  if constexpr (kLanes<T> == 16) {
+    const auto a = __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7) +
+                   __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15);
+    const auto b = __builtin_shufflevector(a, a, 0, 1, 2, 3) + __builtin_shufflevector(a, a, 4, 5, 6, 7);
+    return (b[0] + b[2]) + (b[1] + b[3]);
+  } else if constexpr (kLanes<T> == 8) {
+    const auto b = __builtin_shufflevector(v, v, 0, 1, 2, 3) + __builtin_shufflevector(v, v, 4, 5, 6, 7);
+    return (b[0] + b[2]) + (b[1] + b[3]);
+  } else if constexpr (kLanes<T> == 4) {
+    return (v[0] + v[2]) + (v[1] + v[3]);
+  } else {
+    static_assert(kLanes<T> == 2);
+    return v[0] + v[1];
+  }
 }
 template <class T>
 inline T max_lanes(Vec<T> v) {

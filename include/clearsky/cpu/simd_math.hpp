@@ -117,10 +117,13 @@ inline Vec<T> vec_log(Vec<T> x) {
 
 /// erf x: for |x| < 1 x P(x^2), else 1 - e^(-x^2) Q(t) / (1 + 2 |x|), t = (|x| - 2) / (|x| + 2); P and Q are fits.
 /// @source  the mapping of the second range: Shepherd, Laframboise, Math. Comp. 36 (1981), 249-253
+///
+/// @param exponential  e^(-x^2), which a caller may need as well
 template <class T>
-inline Vec<T> vec_erf(Vec<T> x) {
+inline Vec<T> vec_erf(Vec<T> x, Vec<T>& exponential) {
   const Vec<T> a = x < Vec<T>{} ? -x : x, one = splat(T(1)), z = x * x;
-  // Beyond these 1 - erf is below the rounding of 1.
+  exponential = vec_exp<T>(-z);
+  // Q is a fit up to these; beyond them 1 - erf is below the rounding of 1.
   const Vec<T> b = a > splat(T(sizeof(T) == 4 ? 4.1 : 6.1)) ? splat(T(sizeof(T) == 4 ? 4.1 : 6.1)) : a;
   const Vec<T> t = (b - T(2)) / (b + T(2));
   Vec<T> small, large;
@@ -144,8 +147,21 @@ inline Vec<T> vec_erf(Vec<T> x) {
             -1.50036231941233526e-6, -0.0000367809646674434458, -0.0000133677462288724581, 4.87833066667588827e-6,
             4.47829768531826303e-6});
   }
-  const Vec<T> tail = one - vec_exp<T>(-b * b) * large / (one + T(2) * b);
+  const Vec<T> tail = one - exponential * large / (one + T(2) * b);
   return a < one ? x * small : (x < Vec<T>{} ? -tail : (x != x ? x : tail));
+}
+template <class T>
+inline Vec<T> vec_erf(Vec<T> x) {
+  Vec<T> unused;
+  return vec_erf<T>(x, unused);
+}
+
+/// The normal distribution's function Phi(x) and density phi(x), which gelu and its derivative are made of.
+template <class T>
+inline void vec_normal(Vec<T> x, Vec<T>& distribution, Vec<T>& density) {
+  Vec<T> exponential;
+  distribution = T(0.5) * (T(1) + vec_erf<T>(x * T(0.70710678118654752440), exponential));
+  density = T(0.39894228040143267794) * exponential;
 }
 
 /// tanh x: for |x| < 5/8 x P(x^2) (a fit), else 1 - 2 / (e^(2|x|) + 1).

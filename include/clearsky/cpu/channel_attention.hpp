@@ -1,0 +1,256 @@
+#pragma once
+// Channel attention, the core of Restormer's MDTA: per image and head, with q, k, v (d, pixels),
+//
+//     S = q k^T,   N_ij = S_ij / (max(|q_i|, e) max(|k_j|, e)),   A = softmax_j(t N),   y = A v
+//
+// q_i and k_j are rows over all pixels and e = 1e-12. The normalised q and k are never stored: their norms scale S.
+// Three passes: products and squared norms, chunk by chunk of pixels; the d x d softmax; y, pixel by pixel. All heads
+// of a pixel lie side by side in the rows of `qkv`, so each pass reads them once.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "clearsky/cpu/conv.hpp"
+#include "clearsky/cpu/softmax.hpp"
+
+namespace clearsky::cpu {
+
+template <class T>
+struct ChannelAttentionForward {
+  const T* qkv;          // (batch, pixels, 3 channels): all of q, then k, then v
+  const T* temperature;  // (heads)
+  T* y;                  // (batch, pixels, channels)            written
+  T* state;              // (batch, heads, 2 d d + 2 d)          written: N, A, 1 / |q_i|, 1 / |k_j|; for backward
+  int64_t batch, pixels, channels, heads;
+};
+
+/// With D = dA = dy v^T and L = t N the softmax's argument:
+///     dL_ij = A_ij (D_ij - sum_j A_ij D_ij),   dt = sum_ij dL_ij N_ij,   M = t dL
+///     dq_i = sum_j M_ij / (|q_i||k_j|) k_j - q_i sum_j M_ij N_ij / |q_i|^2      dk_j likewise      dv = A^T dy
+/// The second term is the derivative of the norm; it is absent where the norm was below e.
+template <class T>
+struct ChannelAttentionBackward {
+  const T* qkv;
+  const T* temperature;
+  const T* state;
+  const T* dy;      // (batch, pixels, channels)
+  T* dqkv;          // (batch, pixels, 3 channels)  written
+  T* dtemperature;  // (heads)                      written; or null
+  int64_t batch, pixels, channels, heads;
+};
+
+namespace detail {
+
+inline constexpr double kAttentionNormEps = 1e-12;
+inline constexpr int64_t kAttentionChunk = 256;  // pixels
+
+/// c (d, d), added to: sum over pixels of a(p, i) b(p, j). `b_readable` elements may be read from b on: the last pixels
+/// are taken one by one where a whole vector would reach behind them.
+template <class T>
+void outer_products(const T* a, int64_t a_step, const T* b, int64_t b_step, int64_t b_readable, int64_t pixels,
+                    int64_t d, T* c) {
+  constexpr int64_t kLane = kLanes<T>;
+  const int64_t vector_width = (d + kLane - 1) / kLane * kLane, zero = 0;
+  int64_t safe = pixels;
+  while (safe > 0 && (safe - 1) * b_step + vector_width > b_readable) --safe;
+  if (safe > 0) gemm_add_unpacked<T>({a, 1, a_step, &zero, 1, safe}, d, d, b, b_step, c, d);
+  for (int64_t p = safe; p < pixels; ++p)
+    for (int64_t i = 0; i < d; ++i)
+      for (int64_t j = 0; j < d; ++j) c[i * d + j] += a[p * a_step + i] * b[p * b_step + j];
+}
+
+/// s[c], added to: the sum over pixels of x(p, c)^2.
+template <class T>
+void add_squares(const T* x, int64_t step, int64_t pixels, int64_t count, T* s) {
+  constexpr int64_t kLane = kLanes<T>;
+  for (int64_t c = 0; c < count; c += kLane) {
+    const int64_t left = count - c;
+    Vec<T> total = load_partial(s + c, left);
+    for (int64_t p = 0; p < pixels; ++p) {
+      const Vec<T> v = load_partial(x + p * step + c, left);
+      total += v * v;
+    }
+    store_partial(s + c, total, left);
+  }
+}
+
+/// Pixels of an image in slots of whole chunks; body(image, slot, first pixel, pixels) for every chunk.
+template <class T, class Body>
+void each_attention_chunk(int64_t batch, int64_t pixels, int64_t slots, Body&& body) {
+  parallel_for(batch * slots, 1, [&](int64_t begin, int64_t end) {
+    const int64_t chunks = (pixels + kAttentionChunk - 1) / kAttentionChunk;
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t n = t / slots, slot = t % slots;
+      for (int64_t c = chunks * slot / slots; c < chunks * (slot + 1) / slots; ++c)
+        body(n, slot, c * kAttentionChunk, (std::min)(kAttentionChunk, pixels - c * kAttentionChunk));
+    }
+  });
+}
+
+inline int64_t attention_slots(int64_t pixels) {
+  return (std::max)(int64_t(1), (std::min)(int64_t(16), pixels / (2 * kAttentionChunk)));
+}
+
+/// y (pixels, d) written, = x (pixels, d) m^T where `transposed`, else x m; m (d, d). Pixels are y_step and x_step
+/// apart.
+template <class T>
+struct SmallProduct {
+  Scratch<T> packed;
+  PackedPanels<T> panels;
+
+  explicit SmallProduct(int64_t d) : packed(PackedPanels<T>{d, d}.elements()), panels{d, d} {}
+
+  void set(const T* m, bool transposed) {
+    const int64_t d = panels.depth;
+    for (int64_t p = 0; p < panels.panels(); ++p) {
+      const int64_t w = panels.width(p), first = p * PackedPanels<T>::kWidth;
+      T* out = packed.data() + first * d;
+      for (int64_t k = 0; k < d; ++k)
+        for (int64_t j = 0; j < w; ++j) {
+          const int64_t column = first + j;
+          out[k * w + j] = column >= d ? T(0) : transposed ? m[column * d + k] : m[k * d + column];
+        }
+    }
+  }
+  void multiply(const T* x, int64_t x_step, int64_t pixels, T* y, int64_t y_step) const {
+    const int64_t zero = 0;
+    panels.multiply({x, x_step, 1, &zero, 1, panels.depth}, pixels, packed.data(), y, y_step, nullptr, false);
+  }
+};
+
+}  // namespace detail
+
+template <class T>
+void channel_attention_forward(const ChannelAttentionForward<T>& p) {
+  const int64_t channels = p.channels, heads = p.heads, row = 3 * channels;
+  if (p.batch * p.pixels * channels == 0) return;
+  const int64_t d = channels / heads, square = d * d, size = 2 * square + 2 * d;
+  const int64_t slots = detail::attention_slots(p.pixels), part = heads * square + 2 * channels;
+
+  // Products and squared norms; a slot holds S of all heads, then |q|^2 and |k|^2 of all channels.
+  const Scratch<T> parts(p.batch * slots * part), sums(part);
+  std::fill_n(parts.data(), p.batch * slots * part, T(0));
+  const T* const end_of_qkv = p.qkv + p.batch * p.pixels * row;
+  detail::each_attention_chunk<T>(p.batch, p.pixels, slots, [&](int64_t n, int64_t slot, int64_t first, int64_t count) {
+    T* s = parts.data() + (n * slots + slot) * part;
+    const T* q = p.qkv + (n * p.pixels + first) * row;
+    for (int64_t h = 0; h < heads; ++h) {
+      const T* k = q + channels + h * d;
+      detail::outer_products(q + h * d, row, k, row, end_of_qkv - k, count, d, s + h * square);
+    }
+    detail::add_squares(q, row, count, 2 * channels, s + heads * square);
+  });
+
+  const T eps = T(detail::kAttentionNormEps);
+  for (int64_t n = 0; n < p.batch; ++n) {
+    detail::add_slots(parts.data() + n * slots * part, slots, part, sums.data());
+    for (int64_t h = 0; h < heads; ++h) {
+      T* normal = p.state + (n * heads + h) * size;
+      T *a = normal + square, *q_inverse = a + square, *k_inverse = q_inverse + d;
+      const T* squares = sums.data() + heads * square + h * d;
+      for (int64_t i = 0; i < d; ++i) {
+        q_inverse[i] = T(1) / (std::max)(std::sqrt(squares[i]), eps);
+        k_inverse[i] = T(1) / (std::max)(std::sqrt(squares[channels + i]), eps);
+      }
+      for (int64_t i = 0; i < d; ++i) {
+        for (int64_t j = 0; j < d; ++j) {
+          normal[i * d + j] = sums[h * square + i * d + j] * q_inverse[i] * k_inverse[j];
+          a[i * d + j] = p.temperature[h] * normal[i * d + j];
+        }
+        detail::softmax_row(a + i * d, a + i * d, d, false);
+      }
+    }
+  }
+
+  const int64_t chunks = (p.pixels + detail::kAttentionChunk - 1) / detail::kAttentionChunk;
+  parallel_for(p.batch * chunks, (std::max)(int64_t(1), 64 / channels), [&](int64_t begin, int64_t end) {
+    detail::SmallProduct<T> product(d);
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t n = t / chunks, first = t % chunks * detail::kAttentionChunk;
+      const int64_t count = (std::min)(detail::kAttentionChunk, p.pixels - first), at = n * p.pixels + first;
+      for (int64_t h = 0; h < heads; ++h) {
+        product.set(p.state + (n * heads + h) * size + square, true);
+        product.multiply(p.qkv + at * row + 2 * channels + h * d, row, count, p.y + at * channels + h * d, channels);
+      }
+    }
+  });
+}
+
+template <class T>
+void channel_attention_backward(const ChannelAttentionBackward<T>& p) {
+  const int64_t channels = p.channels, heads = p.heads, row = 3 * channels;
+  if (p.dtemperature != nullptr) std::fill_n(p.dtemperature, heads, T(0));
+  if (p.batch * p.pixels * channels == 0) return;
+  const int64_t d = channels / heads, square = d * d, size = 2 * square + 2 * d;
+  const int64_t slots = detail::attention_slots(p.pixels), part = heads * square;
+
+  // D = dy v^T
+  const Scratch<T> parts(p.batch * slots * part), da(part);
+  std::fill_n(parts.data(), p.batch * slots * part, T(0));
+  const T* const end_of_qkv = p.qkv + p.batch * p.pixels * row;
+  detail::each_attention_chunk<T>(p.batch, p.pixels, slots, [&](int64_t n, int64_t slot, int64_t first, int64_t count) {
+    const int64_t at = n * p.pixels + first;
+    for (int64_t h = 0; h < heads; ++h) {
+      const T* v = p.qkv + at * row + 2 * channels + h * d;
+      detail::outer_products(p.dy + at * channels + h * d, channels, v, row, end_of_qkv - v, count, d,
+                             parts.data() + (n * slots + slot) * part + h * square);
+    }
+  });
+
+  // Per head: dS = M / (|q||k|), and the factors of the norms' own derivatives for all channels of q, then of k.
+  const int64_t plan = square * heads + 2 * channels;
+  const Scratch<T> plans(p.batch * plan), row_terms(d);
+  const T clamped = T(1 / detail::kAttentionNormEps);
+  for (int64_t n = 0; n < p.batch; ++n) {
+    detail::add_slots(parts.data() + n * slots * part, slots, part, da.data());
+    T *ds = plans.data() + n * plan, *factors = ds + heads * square;
+    std::fill_n(factors, 2 * channels, T(0));
+    for (int64_t h = 0; h < heads; ++h) {
+      const T* normal = p.state + (n * heads + h) * size;
+      const T *a = normal + square, *q_inverse = a + square, *k_inverse = q_inverse + d;
+      for (int64_t i = 0; i < d; ++i) {
+        const T *a_row = a + i * d, *d_row = da.data() + h * square + i * d;
+        T dot = 0;
+        for (int64_t j = 0; j < d; ++j) dot += a_row[j] * d_row[j];
+        for (int64_t j = 0; j < d; ++j) {
+          const T dl = a_row[j] * (d_row[j] - dot), m = p.temperature[h] * dl, mn = m * normal[i * d + j];
+          if (p.dtemperature != nullptr) p.dtemperature[h] += dl * normal[i * d + j];
+          ds[h * square + i * d + j] = m * q_inverse[i] * k_inverse[j];
+          if (q_inverse[i] < clamped) factors[h * d + i] -= mn * q_inverse[i] * q_inverse[i];
+          if (k_inverse[j] < clamped) factors[channels + h * d + j] -= mn * k_inverse[j] * k_inverse[j];
+        }
+      }
+    }
+  }
+
+  const int64_t chunks = (p.pixels + detail::kAttentionChunk - 1) / detail::kAttentionChunk;
+  parallel_for(p.batch * chunks, (std::max)(int64_t(1), 64 / channels), [&](int64_t begin, int64_t end) {
+    detail::SmallProduct<T> product(d);
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t n = t / chunks, first = t % chunks * detail::kAttentionChunk;
+      const int64_t count = (std::min)(detail::kAttentionChunk, p.pixels - first), at = n * p.pixels + first;
+      const T *q = p.qkv + at * row, *k = q + channels, *ds = plans.data() + n * plan;
+      T *dq = p.dqkv + at * row, *dk = dq + channels, *dv = dk + channels;
+      for (int64_t h = 0; h < heads; ++h) {
+        product.set(ds + h * square, true);
+        product.multiply(k + h * d, row, count, dq + h * d, row);
+        product.set(ds + h * square, false);
+        product.multiply(q + h * d, row, count, dk + h * d, row);
+        product.set(p.state + (n * heads + h) * size + square, false);
+        product.multiply(p.dy + at * channels + h * d, channels, count, dv + h * d, row);
+      }
+      const T* factors = ds + heads * square;
+      for (int64_t i = 0; i < count; ++i)
+        for (int64_t c = 0; c < 2 * channels; c += kLanes<T>) {
+          const int64_t left = 2 * channels - c;
+          store_partial(dq + i * row + c,
+                        load_partial(dq + i * row + c, left) +
+                            load_partial(factors + c, left) * load_partial(q + i * row + c, left),
+                        left);
+        }
+    }
+  });
+}
+
+}  // namespace clearsky::cpu
