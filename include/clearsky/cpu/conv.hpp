@@ -1,14 +1,15 @@
 #pragma once
 // Convolution of channels-last images: forward, data gradient and weight gradient, for any window, stride, dilation and
-// groups. Depthwise windows have kernels of their own (conv_depthwise.hpp).
+// groups. Depthwise windows have kernels of their own (conv_depthwise.hpp); 1x1 windows are matrix products.
 //
-// All three are matrix products on windows that are never copied out (no im2col): a band of padded input rows lies in
-// scratch memory, and a row of a window is a run of kW * C elements in it, so that the tile kernel of gemm.hpp reads it
-// directly, one "segment" per row of the window. Neighbouring output pixels are neighbouring rows of A, `stride * C`
-// apart.
+// The others are matrix products on windows that are never copied out (no im2col): a band of input rows lies in scratch
+// memory with zeros around it, and a row of a window is a run of kW * C elements in it, so that the tile of gemm.hpp
+// reads it directly, one "segment" per row of the window. Neighbouring output pixels are neighbouring rows of A,
+// `stride * C` apart.
 //
-// The data gradient is a convolution of dy with the mirrored, transposed weights, where dy is spread out with zeros
-// between its pixels if the stride is above 1.
+// The data gradient is the same product on dy. With a stride s an input pixel meets only those taps that reach it from
+// a whole output position; which ones depends on its position modulo s, so each of the s x s phases is a product of its
+// own, with the taps of that phase and without multiplications by zero.
 
 #include <algorithm>
 #include <cstdint>
@@ -56,137 +57,169 @@ struct Conv2dWeightGradient {
 
 namespace detail {
 
-/// Element (o, dy, dx, c) of a window at base + o * output + dy * row + dx * column + c * channel.
-template <class T>
-struct WindowView {
-  const T* base;
-  int64_t output, row, column, channel;
+/// The most partial sums that a weight gradient is made of.
+inline constexpr int64_t kSumSlots = 16;
+
+/// One tap of a window along one axis: output i reads source i * source_step + offset.
+struct AxisTap {
+  int64_t offset;
+  int64_t index;  // in the weight
 };
 
-/// A band of input rows with the padding around it, and how the windows lie in it.
-template <class T>
-struct BandLayout {
-  int64_t channels, columns;                   // of a band row, padding included
-  int64_t width, spread_height, spread_width;  // of the source; zeros between its pixels where spread > 1
-  int64_t padding_height, padding_width;
-  int64_t source_height;
+/// One axis of a window product: output i of `count` is pixel first + i * step of the result.
+struct WindowAxis {
+  int64_t count, first, step, source_step, source_size;
+  Workspace<AxisTap> taps;  // by rising offset; may be empty
 
-  int64_t row_elements() const { return columns * channels; }
+  int64_t lowest() const { return taps.empty() ? 0 : taps.front().offset; }
+  int64_t highest() const { return taps.empty() ? 0 : taps.back().offset; }
+  /// Source pixels that `outputs` neighbouring windows cover.
+  int64_t cover(int64_t outputs) const { return (outputs - 1) * source_step + highest() - lowest() + 1; }
+  bool inside() const { return lowest() >= 0 && (count - 1) * source_step + highest() < source_size; }
+  /// True when the taps read neighbouring source pixels.
+  bool dense() const { return taps.empty() || highest() - lowest() + 1 == int64_t(taps.size()); }
+};
 
-  /// Band row r holds padded source row first + r, for r in [0, rows).
-  void fill(const T* source, int64_t first, int64_t rows, T* band) const {
-    for (int64_t r = 0; r < rows; ++r) {
-      T* to = band + r * row_elements();
-      const int64_t spread = first + r - padding_height;
-      if (spread < 0 || spread % spread_height != 0 || spread / spread_height >= source_height) {
-        std::fill_n(to, row_elements(), T(0));
-        continue;
-      }
-      const T* from = source + spread / spread_height * width * channels;
-      if (spread_width == 1) {
-        const int64_t begin = (std::max)(int64_t(0), padding_width), skip = (std::max)(int64_t(0), -padding_width);
-        const int64_t count = (std::max)(int64_t(0), (std::min)(width - skip, columns - begin));
-        std::fill_n(to, (std::min)(begin, columns) * channels, T(0));
-        std::copy_n(from + skip * channels, count * channels, to + begin * channels);
-        const int64_t end = (std::min)(columns, begin + count);
-        std::fill_n(to + end * channels, (columns - end) * channels, T(0));
-      } else {
-        std::fill_n(to, row_elements(), T(0));
-        for (int64_t w = 0; w < width; ++w) {
-          const int64_t at = w * spread_width + padding_width;
-          if (0 <= at && at < columns) std::copy_n(from + w * channels, channels, to + at * channels);
-        }
-      }
-    }
+inline WindowAxis forward_axis(int64_t size, int64_t window, int64_t stride, int64_t padding, int64_t dilation,
+                               int64_t outputs) {
+  WindowAxis axis{outputs, 0, 1, stride, size, {}};
+  axis.taps.reserve(size_t(window));
+  for (int64_t k = 0; k < window; ++k) axis.taps.push_back({k * dilation - padding, k});
+  return axis;
+}
+
+/// The pixels of the image at `phase` modulo stride: image pixel h meets tap k of output (h + padding - k dilation) /
+/// stride where that is whole.
+inline WindowAxis gradient_axis(int64_t size, int64_t window, int64_t stride, int64_t padding, int64_t dilation,
+                                int64_t outputs, int64_t phase) {
+  WindowAxis axis{(size - phase + stride - 1) / stride, phase, stride, 1, outputs, {}};
+  axis.taps.reserve(size_t(window));
+  for (int64_t k = window; k-- > 0;) {
+    const int64_t reach = phase + padding - k * dilation;
+    if (reach % stride == 0) axis.taps.push_back({reach / stride, k});
   }
-};
+  return axis;
+}
 
-/// y = windows of x times weight, x padded and spread as `band` says.
+/// y = windows of x times weight.
 template <class T>
 struct WindowProduct {
-  const T* x;
-  WindowView<T> weight;
-  const T* bias;
-  T* y;  // (batch, out_height, out_width, groups * group_outputs)  written
-  int64_t batch, source_pixels, groups, group_channels, group_outputs;
-  int64_t window_height, window_width, dilation, stride_height, stride_width, out_height, out_width;
-  BandLayout<T> band;
+  const T* x;                              // (batch, rows.source_size, columns.source_size, groups * inputs)
+  int64_t batch, groups, inputs, outputs;  // inputs and outputs per group
+  const T* weight;                         // element (group, output, tap i, tap j, input) at the sum of index * step
+  int64_t group_step, output_step, row_step, column_step, input_step;
+  const T* bias;  // (groups * outputs), or null
+  T* y;           // (batch, height, width, groups * outputs)  written where the axes say
+  int64_t height, width;
 };
 
-/// Offsets in a band at which the segments of a window start; returns their length. With one group and no dilation a
-/// row of the window is one segment, else each of its pixels is.
-inline int64_t window_segments(int64_t window_height, int64_t window_width, int64_t dilation, int64_t groups,
-                               int64_t group_channels, int64_t pixel_step, int64_t row_step, int64_t* offsets,
-                               int64_t* count) {
-  const bool whole_rows = groups == 1 && (dilation == 1 || window_width == 1);
-  *count = 0;
-  for (int64_t i = 0; i < window_height; ++i)
-    for (int64_t j = 0; j < (whole_rows ? 1 : window_width); ++j)
-      offsets[(*count)++] = i * dilation * row_step + j * dilation * pixel_step;
-  return whole_rows ? window_width * group_channels : group_channels;
+/// Copies source rows [first, first + count) and columns [left, left + columns) to `band`, zeros outside the source.
+template <class T>
+void fill_band(const T* source, int64_t height, int64_t width, int64_t channels, int64_t first, int64_t count,
+               int64_t left, int64_t columns, T* band) {
+  const int64_t begin = std::clamp(-left, int64_t(0), columns);
+  const int64_t end = std::clamp(width - left, begin, columns);
+  for (int64_t r = 0; r < count; ++r, band += columns * channels) {
+    const int64_t row = first + r;
+    if (row < 0 || row >= height) {
+      std::fill_n(band, columns * channels, T(0));
+      continue;
+    }
+    std::fill_n(band, begin * channels, T(0));
+    std::copy_n(source + (row * width + left + begin) * channels, (end - begin) * channels, band + begin * channels);
+    std::fill_n(band + end * channels, (columns - end) * channels, T(0));
+  }
 }
 
-template <class T>
-void window_product(const WindowProduct<T>& p) {
-  const int64_t window = p.window_height * p.window_width;
-  const PackedPanels<T> panels{window * p.group_channels, p.group_outputs};
-  Scratch<T> packed(panels.elements() * p.groups + 1);
-  const int64_t per_row = p.window_width * p.group_channels;
-  for (int64_t g = 0; g < p.groups; ++g) {
-    const WindowView<T> w = p.weight;
-    const T* base = w.base + g * p.group_outputs * w.output;
-    panels.pack(packed.data() + g * panels.elements(), [&](int64_t k, int64_t o) {
-      const int64_t i = k / per_row, j = k % per_row / p.group_channels, c = k % p.group_channels;
-      return base[o * w.output + i * w.row + j * w.column + c * w.channel];
-    });
-  }
+/// Rows of results per band: its source rows stay in the second-level cache, and there are enough bands for threads.
+inline int64_t band_rows(const WindowAxis& rows, int64_t source_row_bytes, int64_t batch) {
+  constexpr int64_t kBytes = 192 << 10, kEnoughBands = 16;
+  const int64_t fits = (kBytes / (source_row_bytes + 1) - rows.cover(1)) / rows.source_step + 1;
+  const int64_t most = (rows.count * batch + kEnoughBands - 1) / kEnoughBands;
+  const int64_t wanted = std::clamp((std::min)(fits, most), int64_t(1), rows.count);
+  const int64_t bands = (rows.count + wanted - 1) / wanted;
+  return (rows.count + bands - 1) / bands;  // all of about one size
+}
 
-  Scratch<int64_t> offsets(window);
-  int64_t segments = 0;
-  const int64_t row = p.band.row_elements();
-  const int64_t length = window_segments(p.window_height, p.window_width, p.dilation, p.groups, p.group_channels,
-                                         p.band.channels, row, offsets.data(), &segments);
-  const int64_t outputs = p.groups * p.group_outputs;
-  const int64_t window_rows = p.dilation * (p.window_height - 1) + 1;
-  // Bands of at most about 256 KB, so that they stay in the second-level cache, and enough of them for a few threads.
-  const int64_t fits = (int64_t(1 << 18) / int64_t(sizeof(T)) / row - window_rows) / p.stride_height;
-  const int64_t rows = (std::max)(int64_t(1), (std::min)(fits, (p.out_height * p.batch + 7) / 8));
-  const int64_t bands = (p.out_height + rows - 1) / rows;
-  parallel_for(p.batch * bands, 1, [&](int64_t begin, int64_t end) {
-    const int64_t band_rows = (rows - 1) * p.stride_height + window_rows;
-    const Scratch<T> band(band_rows * row);
-    for (int64_t t = begin; t < end; ++t) {
-      const int64_t n = t / bands, first = t % bands * rows, count = (std::min)(rows, p.out_height - first);
-      p.band.fill(p.x + n * p.source_pixels * p.band.channels, first * p.stride_height,
-                  (count - 1) * p.stride_height + window_rows, band.data());
-      for (int64_t h = 0; h < count; ++h)
-        for (int64_t g = 0; g < p.groups; ++g) {
-          const TileInput<T> in{band.data() + h * p.stride_height * row + g * p.group_channels,
-                                p.stride_width * p.band.channels,
-                                1,
-                                offsets.data(),
-                                segments,
-                                length};
-          panels.multiply(in, p.out_width, packed.data() + g * panels.elements(),
-                          p.y + ((n * p.out_height + first + h) * p.out_width) * outputs + g * p.group_outputs, outputs,
-                          p.bias == nullptr ? nullptr : p.bias + g * p.group_outputs, false);
+/// The weight as panels for the taps of the two axes: (groups, panels, taps, inputs, panel width).
+template <class T>
+void pack_window(const WindowProduct<T>& p, const WindowAxis& rows, const WindowAxis& columns, T* to) {
+  const int64_t panels = panel_count<T>(p.outputs);
+  const int64_t depth = int64_t(rows.taps.size() * columns.taps.size()) * p.inputs;
+  parallel_for(p.groups * panels, panels_per_block<T>(depth), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) {
+      const int64_t panel = i % panels;
+      const int64_t tap_elements = p.inputs * panel_width<T>(p.outputs - panel * kTileColumns<T>);
+      T* out = to + i * depth * kTileColumns<T>;
+      for (const AxisTap& row : rows.taps)
+        for (const AxisTap& column : columns.taps) {
+          pack_panel(p.weight + i / panels * p.group_step + row.index * p.row_step + column.index * p.column_step,
+                     p.input_step, p.output_step, p.inputs, p.outputs, panel, out);
+          out += tap_elements;
         }
     }
   });
 }
 
-/// Sums `slots` arrays of `count` elements, slot by slot.
 template <class T>
-void add_slots(const T* parts, int64_t slots, int64_t count, T* sum) {
-  parallel_for(count, 4096, [&](int64_t begin, int64_t end) {
-    std::copy(parts + begin, parts + end, sum + begin);
-    for (int64_t s = 1; s < slots; ++s)
-      for (int64_t i = begin; i < end; ++i) sum[i] += parts[s * count + i];
+void window_product(const WindowProduct<T>& p, const WindowAxis& rows, const WindowAxis& columns) {
+  if (p.batch * rows.count * columns.count * p.groups * p.outputs == 0) return;
+  const int64_t taps = int64_t(rows.taps.size() * columns.taps.size());
+  const int64_t panels = panel_count<T>(p.outputs), depth = taps * p.inputs;
+  const Scratch<T> packed(p.groups * panels * depth * kTileColumns<T> + 1);
+  pack_window(p, rows, columns, packed.data());
+
+  const int64_t channels = p.groups * p.inputs, total_outputs = p.groups * p.outputs;
+  const bool copied = !rows.inside() || !columns.inside();
+  const int64_t covered = columns.cover(columns.count);
+  const int64_t pitch = (copied ? covered : columns.source_size) * channels;
+  // One segment per row of the window where the taps of a row lie side by side, else one per tap.
+  const bool whole_rows = p.groups == 1 && columns.dense();
+  Workspace<int64_t> offsets;
+  for (const AxisTap& row : rows.taps)
+    for (size_t j = 0; j < (whole_rows ? 1 : columns.taps.size()); ++j)
+      offsets.push_back((row.offset - rows.lowest()) * pitch +
+                        (whole_rows ? 0 : (columns.taps[j].offset - columns.lowest()) * channels));
+
+  const int64_t per_band = band_rows(rows, pitch * int64_t(sizeof(T)), p.batch);
+  const int64_t bands = (rows.count + per_band - 1) / per_band;
+  parallel_for(p.batch * bands, 1, [&](int64_t begin, int64_t end) {
+    const Scratch<T> band(copied ? rows.cover(per_band) * pitch + 1 : 1);
+    for (int64_t unit = begin; unit < end; ++unit) {
+      const int64_t n = unit / bands, first = unit % bands * per_band;
+      const int64_t count = (std::min)(per_band, rows.count - first);
+      const int64_t top = first * rows.source_step + rows.lowest();
+      const T* image = p.x + n * rows.source_size * columns.source_size * channels;
+      if (copied && taps > 0)
+        fill_band(image, rows.source_size, columns.source_size, channels, top, rows.cover(count), columns.lowest(),
+                  covered, band.data());
+      const T* source = copied ? band.data() : image + top * pitch + columns.lowest() * channels;
+
+      Tile<T> t{};
+      t.a_row = columns.source_step * channels;
+      t.a_step = 1;
+      t.length = whole_rows ? int64_t(columns.taps.size()) * p.inputs : p.inputs;
+      t.segments = int64_t(offsets.size());
+      t.a_offsets = offsets.data();
+      t.c_row = columns.step * total_outputs;
+      for (int64_t g = 0; g < p.groups; ++g)
+        for (int64_t i = 0; i < panels; ++i) {
+          const int64_t o = g * p.outputs + i * kTileColumns<T>;
+          t.columns = (std::min)(kTileColumns<T>, p.outputs - i * kTileColumns<T>);
+          t.b = packed.data() + (g * panels + i) * depth * kTileColumns<T>;
+          t.b_step = panel_width<T>(t.columns);
+          t.b_segment = t.length * t.b_step;
+          t.bias = p.bias == nullptr ? nullptr : p.bias + o;
+          for (int64_t h = 0; h < count; ++h) {
+            t.a = source + h * rows.source_step * pitch + g * p.inputs;
+            const int64_t row = n * p.height + rows.first + (first + h) * rows.step;
+            t.c = p.y + (row * p.width + columns.first) * total_outputs + o;
+            run_tiles(t, columns.count);
+          }
+        }
+    }
   });
 }
-
-/// Slots of a sum over rows: their number depends on the sizes alone, so that the order of the sum does too.
-inline constexpr int64_t kSumSlots = 8;
 
 }  // namespace detail
 
@@ -194,196 +227,163 @@ template <class T>
 void conv2d_forward(const Conv2dForward<T>& p) {
   const ConvShape& s = p.shape;
   if (s.batch * s.out_height * s.out_width * s.outputs == 0) return;
-  if (s.pointwise()) {
-    gemm<T>({p.x, p.weight, p.bias, p.y, 1, s.batch * s.height * s.width, s.outputs, s.channels, 0, s.channels, 1, 0, 1,
-             s.channels});
-    return;
-  }
-  const int64_t group_channels = s.channels / s.groups;
-  detail::window_product<T>({p.x,
-                             {p.weight, s.window_height * s.window_width * group_channels,
-                              s.window_width * group_channels, group_channels, 1},
-                             p.bias,
-                             p.y,
-                             s.batch,
-                             s.height * s.width,
-                             s.groups,
-                             group_channels,
-                             s.outputs / s.groups,
-                             s.window_height,
-                             s.window_width,
-                             s.dilation,
-                             s.stride_height,
-                             s.stride_width,
-                             s.out_height,
-                             s.out_width,
-                             {s.channels, (s.out_width - 1) * s.stride_width + s.dilation * (s.window_width - 1) + 1,
-                              s.width, 1, 1, s.padding_height, s.padding_width, s.height}});
+  if (s.pointwise())
+    return gemm<T>({p.x, p.weight, p.bias, p.y, 1, s.batch * s.height * s.width, s.outputs, s.channels, 0, s.channels,
+                    1, 0, 1, s.channels});
+  const int64_t inputs = s.channels / s.groups, outputs = s.outputs / s.groups;
+  const int64_t window_row = s.window_width * inputs, window = s.window_height * window_row;
+  detail::window_product<T>(
+      {p.x, s.batch, s.groups, inputs, outputs, p.weight, outputs * window, window, window_row, inputs, 1, p.bias, p.y,
+       s.out_height, s.out_width},
+      detail::forward_axis(s.height, s.window_height, s.stride_height, s.padding_height, s.dilation, s.out_height),
+      detail::forward_axis(s.width, s.window_width, s.stride_width, s.padding_width, s.dilation, s.out_width));
 }
 
 template <class T>
 void conv2d_data_gradient(const Conv2dDataGradient<T>& p) {
   const ConvShape& s = p.shape;
   if (s.batch * s.height * s.width * s.channels == 0) return;
-  if (s.pointwise()) {
-    gemm<T>({p.dy, p.weight, nullptr, p.dx, 1, s.batch * s.height * s.width, s.channels, s.outputs, 0, s.outputs, 1, 0,
-             s.channels, 1});
-    return;
-  }
-  const int64_t group_channels = s.channels / s.groups, window = s.window_height * s.window_width;
-  // The window's last pixel first: element (c, i, j, o) is weight (o, kH - 1 - i, kW - 1 - j, c).
-  detail::WindowView<T> mirrored{p.weight + (window - 1) * group_channels, 1, -s.window_width * group_channels,
-                                 -group_channels, window * group_channels};
-  const int64_t groups = s.groups, group_outputs = s.outputs / groups;
-  // window_product steps from group to group by whole output rows of the view; here a group owns `group_outputs` rows
-  // of the weight, so groups are taken one at a time on slices of dy and dx when there are several.
-  const int64_t padding_height = s.dilation * (s.window_height - 1) - s.padding_height;
-  const int64_t padding_width = s.dilation * (s.window_width - 1) - s.padding_width;
-  const int64_t columns = s.width + s.dilation * (s.window_width - 1);
-  if (groups == 1) {
-    detail::window_product<T>({p.dy,
-                               mirrored,
-                               nullptr,
-                               p.dx,
-                               s.batch,
-                               s.out_height * s.out_width,
-                               1,
-                               group_outputs,
-                               group_channels,
-                               s.window_height,
-                               s.window_width,
-                               s.dilation,
-                               1,
-                               1,
-                               s.height,
-                               s.width,
-                               {s.outputs, columns, s.out_width, s.stride_height, s.stride_width, padding_height,
-                                padding_width, s.out_height}});
-    return;
-  }
-  Scratch<T> dy(s.batch * s.out_height * s.out_width * group_outputs + 1);
-  Scratch<T> dx(s.batch * s.height * s.width * group_channels + 1);
-  const int64_t out_pixels = s.batch * s.out_height * s.out_width, pixels = s.batch * s.height * s.width;
-  for (int64_t g = 0; g < groups; ++g) {
-    for (int64_t i = 0; i < out_pixels; ++i)
-      std::copy_n(p.dy + i * s.outputs + g * group_outputs, group_outputs, dy.data() + i * group_outputs);
-    detail::WindowView<T> view = mirrored;
-    view.base += g * group_outputs * window * group_channels;
-    detail::window_product<T>({dy.data(),
-                               view,
-                               nullptr,
-                               dx.data(),
-                               s.batch,
-                               s.out_height * s.out_width,
-                               1,
-                               group_outputs,
-                               group_channels,
-                               s.window_height,
-                               s.window_width,
-                               s.dilation,
-                               1,
-                               1,
-                               s.height,
-                               s.width,
-                               {group_outputs, columns, s.out_width, s.stride_height, s.stride_width, padding_height,
-                                padding_width, s.out_height}});
-    for (int64_t i = 0; i < pixels; ++i)
-      std::copy_n(dx.data() + i * group_channels, group_channels, p.dx + i * s.channels + g * group_channels);
-  }
+  if (s.pointwise())
+    return gemm<T>({p.dy, p.weight, nullptr, p.dx, 1, s.batch * s.height * s.width, s.channels, s.outputs, 0, s.outputs,
+                    1, 0, s.channels, 1});
+  const int64_t inputs = s.channels / s.groups, outputs = s.outputs / s.groups;
+  const int64_t window_row = s.window_width * inputs, window = s.window_height * window_row;
+  for (int64_t i = 0; i < (std::min)(s.stride_height, s.height); ++i)
+    for (int64_t j = 0; j < (std::min)(s.stride_width, s.width); ++j)
+      detail::window_product<T>(
+          {p.dy, s.batch, s.groups, outputs, inputs, p.weight, outputs * window, 1, window_row, inputs, window, nullptr,
+           p.dx, s.height, s.width},
+          detail::gradient_axis(s.height, s.window_height, s.stride_height, s.padding_height, s.dilation, s.out_height,
+                                i),
+          detail::gradient_axis(s.width, s.window_width, s.stride_width, s.padding_width, s.dilation, s.out_width, j));
 }
 
 namespace detail {
 
-/// dw (n, k) = dy^T x over all pixels.
+/// The weight gradient's partial sums of some bands. Rows of the tile are output channels and its columns run along a
+/// row of the window, or the other way round, whichever leaves fewer lanes idle.
 template <class T>
-void pointwise_weight_gradient(const Conv2dWeightGradient<T>& p) {
-  const ConvShape& s = p.shape;
-  constexpr int64_t kChunk = 512;  // pixels; their x and dy stay in the second-level cache
-  const int64_t pixels = s.batch * s.height * s.width, count = s.outputs * s.channels;
-  const int64_t chunks = (pixels + kChunk - 1) / kChunk, slots = (std::min)(kSumSlots, chunks);
-  const int64_t lane = kLanes<T>, zero = 0;
-  Scratch<T> parts(slots * count);
-  parallel_for(slots, 1, [&](int64_t begin, int64_t end) {
-    // A vector read at the end of the last pixel reaches behind it: such pixels are copied to where that is allowed.
-    const Scratch<T> edge(s.channels % lane == 0 ? 1 : kChunk * s.channels + 2 * lane);
-    for (int64_t slot = begin; slot < end; ++slot) {
-      T* dw = parts.data() + slot * count;
-      std::fill_n(dw, count, T(0));
-      for (int64_t c = chunks * slot / slots; c < chunks * (slot + 1) / slots; ++c) {
-        const int64_t first = c * kChunk, length = (std::min)(kChunk, pixels - first);
-        const T* x = p.x + first * s.channels;
-        if (s.channels % lane != 0) {
-          std::copy_n(x, length * s.channels, edge.data());
-          std::fill_n(edge.data() + length * s.channels, 2 * lane, T(0));
-          x = edge.data();
+struct WeightSum {
+  const Conv2dWeightGradient<T>* p;
+  WindowAxis rows, columns;
+  bool whole_rows;  // columns run along all taps of a window row, else along one tap
+  bool turned;      // rows of the tile are (tap, input), its columns outputs
+  int64_t inputs, outputs, length, pitch, covered;
+
+  explicit WeightSum(const Conv2dWeightGradient<T>& params) : p(&params) {
+    const ConvShape& s = params.shape;
+    rows = forward_axis(s.height, s.window_height, s.stride_height, s.padding_height, s.dilation, s.out_height);
+    columns = forward_axis(s.width, s.window_width, s.stride_width, s.padding_width, s.dilation, s.out_width);
+    inputs = s.channels / s.groups;
+    outputs = s.outputs / s.groups;
+    whole_rows = s.groups == 1 && columns.dense();
+    length = whole_rows ? s.window_width * inputs : inputs;
+    covered = columns.cover(columns.count);
+    pitch = covered * s.channels;
+    const auto vectors = [](int64_t n) { return (n + kLanes<T> - 1) / kLanes<T>; };
+    turned = length * vectors(outputs) < outputs * vectors(length);
+  }
+
+  /// Whole vectors are read from dy when it gives the columns; what lies behind its last element must exist.
+  bool copies_dy() const { return turned && p->shape.outputs % kLanes<T> != 0; }
+  int64_t band_elements(int64_t count) const { return rows.cover(count) * pitch + kTileColumns<T>; }
+  int64_t dy_elements(int64_t count) const {
+    return copies_dy() ? count * p->shape.out_width * p->shape.outputs + kTileColumns<T> : 1;
+  }
+
+  /// Adds rows [first, first + count) of image n to `sum` (or writes it): (groups, segment, outputs, length), or
+  /// (groups, segment, length, outputs) when turned.
+  void add(int64_t n, int64_t first, int64_t count, T* band, T* dy_copy, int64_t* offsets, bool adds, T* sum) const {
+    const ConvShape& s = p->shape;
+    fill_band(p->x + n * s.height * s.width * s.channels, s.height, s.width, s.channels,
+              first * s.stride_height + rows.lowest(), rows.cover(count), columns.lowest(), covered, band);
+    const int64_t dy_row = s.out_width * s.outputs;
+    const T* dy = p->dy + (n * s.out_height + first) * dy_row;
+    if (copies_dy()) dy = std::copy_n(dy, count * dy_row, dy_copy) - count * dy_row;
+    const int64_t band_step = s.stride_height * pitch, pixel = s.stride_width * s.channels;
+    for (int64_t h = 0; h < count; ++h) offsets[h] = h * (turned ? band_step : dy_row);
+
+    const int64_t segments = s.window_height * (whole_rows ? 1 : s.window_width);
+    Tile<T> t{};
+    t.length = s.out_width;
+    t.segments = count;
+    t.a_offsets = offsets;
+    t.add = adds;
+    t.a_row = 1;
+    t.a_step = turned ? pixel : s.outputs;
+    t.b_step = turned ? s.outputs : pixel;
+    t.b_segment = turned ? dy_row : band_step;
+    t.c_row = turned ? outputs : length;
+    for (int64_t g = 0; g < s.groups; ++g)
+      for (int64_t k = 0; k < segments; ++k) {
+        const T* x = band + g * inputs;
+        x += whole_rows ? k * s.dilation * pitch
+                        : (k / s.window_width * pitch + k % s.window_width * s.channels) * s.dilation;
+        const T* gradient = dy + g * outputs;
+        T* to = sum + (g * segments + k) * outputs * length;
+        const int64_t total = turned ? outputs : length;
+        t.a = turned ? x : gradient;
+        for (int64_t c = 0; c < total; c += kTileColumns<T>) {
+          t.b = (turned ? gradient : x) + c;
+          t.c = to + c;
+          t.columns = (std::min)(kTileColumns<T>, total - c);
+          run_tiles(t, turned ? length : outputs);
         }
-        gemm_add_unpacked<T>({p.dy + first * s.outputs, 1, s.outputs, &zero, 1, length}, s.outputs, s.channels, x,
-                             s.channels, dw, s.channels);
       }
-    }
-  });
-  add_slots(parts.data(), slots, count, p.dweight);
-}
+  }
+
+  /// Sums the slots in their order, and puts them in the order of the weight.
+  void finish(const T* parts, int64_t slots) const {
+    const ConvShape& s = p->shape;
+    const int64_t segments = s.window_height * (whole_rows ? 1 : s.window_width);
+    const int64_t size = s.groups * segments * outputs * length;
+    const Scratch<T> total(size);
+    add_slots(parts, slots, size, total.data());
+    for (int64_t g = 0; g < s.groups; ++g)
+      for (int64_t o = 0; o < outputs; ++o)
+        for (int64_t k = 0; k < segments; ++k) {
+          const T* from = total.data() + (g * segments + k) * outputs * length + o * (turned ? 1 : length);
+          T* to = p->dweight + ((g * outputs + o) * segments + k) * length;
+          for (int64_t i = 0; i < length; ++i) to[i] = from[i * (turned ? outputs : 1)];
+        }
+  }
+};
 
 }  // namespace detail
 
 template <class T>
 void conv2d_weight_gradient(const Conv2dWeightGradient<T>& p) {
   const ConvShape& s = p.shape;
-  const int64_t group_channels = s.channels / s.groups, group_outputs = s.outputs / s.groups;
-  const int64_t window = s.window_height * s.window_width, count = s.outputs * window * group_channels;
-  if (count == 0) return;
-  const int64_t total_rows = s.batch * s.out_height;
-  if (total_rows * s.out_width == 0) {
-    std::fill_n(p.dweight, count, T(0));
+  const int64_t size = s.outputs * s.window_height * s.window_width * (s.channels / s.groups);
+  const int64_t pixels = s.batch * s.out_height * s.out_width;
+  if (size == 0) return;
+  if (pixels == 0) {
+    std::fill_n(p.dweight, size, T(0));
     return;
   }
-  if (s.pointwise()) return detail::pointwise_weight_gradient(p);
+  if (s.pointwise())
+    return gemm<T>(
+        {p.dy, p.x, nullptr, p.dweight, 1, s.outputs, s.channels, pixels, 0, 1, s.outputs, 0, s.channels, 1});
 
-  const detail::BandLayout<T> band{s.channels,
-                                   (s.out_width - 1) * s.stride_width + s.dilation * (s.window_width - 1) + 1,
-                                   s.width,
-                                   1,
-                                   1,
-                                   s.padding_height,
-                                   s.padding_width,
-                                   s.height};
-  const int64_t row = band.row_elements(), window_rows = s.dilation * (s.window_height - 1) + 1;
-  Scratch<int64_t> offsets(window);
-  int64_t segments = 0;
-  const int64_t length = detail::window_segments(s.window_height, s.window_width, s.dilation, s.groups, group_channels,
-                                                 s.channels, row, offsets.data(), &segments);
-  const int64_t slots = (std::min)(detail::kSumSlots, total_rows), zero = 0;
-  const int64_t fits = (int64_t(1 << 18) / int64_t(sizeof(T)) / row - window_rows) / s.stride_height;
-  const int64_t rows = (std::max)(int64_t(1), fits);
-  Scratch<T> parts(slots * count);
+  const detail::WeightSum<T> sum(p);
+  const int64_t per_band =
+      detail::band_rows(sum.rows, (sum.pitch + s.out_width * s.outputs) * int64_t(sizeof(T)), s.batch);
+  const int64_t bands = (s.out_height + per_band - 1) / per_band, units = s.batch * bands;
+  // A slot costs its memory once more; images that are large beside the weight have many.
+  const int64_t most = std::clamp(pixels * (s.channels + s.outputs) / size, int64_t(2), detail::kSumSlots);
+  const int64_t slots = (std::min)(units, most);
+  const Scratch<T> parts(slots * size);
   parallel_for(slots, 1, [&](int64_t begin, int64_t end) {
-    const int64_t elements = ((rows - 1) * s.stride_height + window_rows) * row;
-    const Scratch<T> buffer(elements + 2 * kLanes<T>);
-    std::fill_n(buffer.data() + elements, 2 * kLanes<T>, T(0));
-    for (int64_t slot = begin; slot < end; ++slot) {
-      T* dw = parts.data() + slot * count;
-      std::fill_n(dw, count, T(0));
-      for (int64_t at = total_rows * slot / slots, last = total_rows * (slot + 1) / slots; at < last;) {
-        const int64_t n = at / s.out_height, h = at % s.out_height;
-        const int64_t taken = (std::min)({rows, s.out_height - h, last - at});
-        band.fill(p.x + n * s.height * s.width * s.channels, h * s.stride_height,
-                  (taken - 1) * s.stride_height + window_rows, buffer.data());
-        for (int64_t r = 0; r < taken; ++r) {
-          const T* dy = p.dy + (at + r) * s.out_width * s.outputs;
-          for (int64_t g = 0; g < s.groups; ++g)
-            for (int64_t k = 0; k < segments; ++k)
-              detail::gemm_add_unpacked<T>(
-                  {dy + g * group_outputs, 1, s.outputs, &zero, 1, s.out_width}, group_outputs, length,
-                  buffer.data() + r * s.stride_height * row + offsets[k] + g * group_channels,
-                  s.stride_width * s.channels, dw + g * group_outputs * window * group_channels + k * length,
-                  window * group_channels);
-        }
-        at += taken;
+    const Scratch<T> band(sum.band_elements(per_band)), dy(sum.dy_elements(per_band));
+    const Scratch<int64_t> offsets(per_band);
+    for (int64_t slot = begin; slot < end; ++slot)
+      for (int64_t first = units * slot / slots, unit = first; unit < units * (slot + 1) / slots; ++unit) {
+        const int64_t h = unit % bands * per_band;
+        sum.add(unit / bands, h, (std::min)(per_band, s.out_height - h), band.data(), dy.data(), offsets.data(),
+                unit != first, parts.data() + slot * size);
       }
-    }
   });
-  detail::add_slots(parts.data(), slots, count, p.dweight);
+  sum.finish(parts.data(), slots);
 }
 
 }  // namespace clearsky::cpu

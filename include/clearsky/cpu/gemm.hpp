@@ -1,13 +1,17 @@
 #pragma once
-// Matrix products, and the register-blocked kernel that they share with the convolutions.
+// Matrix products, and the register-blocked tile that they share with the convolutions.
 //
-// The kernel computes a tile of Rows x (Vectors * lanes) results in registers: for each k it loads Vectors vectors of B
-// and multiplies them by one broadcast element of each of the Rows rows of A. B is packed into panels as wide as a
-// tile, so that it is read with stride 1; A is read where it lies. Every result is one chain of fused multiply-adds
-// over k in rising order, whatever tile it falls into: its bits do not depend on where in the matrix it stands.
+// A tile holds kTileRows x (2 vectors) sums in registers while the whole sum runs: per step it loads B's two vectors
+// and multiplies them by one broadcast element of each row of A. B is packed into panels as wide as a tile, so that it
+// is read with stride 1; A is read where it lies when its rows are contiguous, and packed for long sums down its
+// columns.
+//
+// What is cut where depends on sizes alone, and each element of C is added up in one fixed order, so the bits do not
+// depend on the number of threads.
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 
 #include "clearsky/core/memory.hpp"
 #include "clearsky/core/threads.hpp"
@@ -15,145 +19,7 @@
 
 namespace clearsky::cpu {
 
-namespace detail {
-
-/// Rows of the largest tile: as many accumulators as leave registers for B and the broadcast (32 or 16 registers).
-inline constexpr int kTileRows = kVectorBytes == 64 ? 12 : 6;
-
-/// Where a kernel finds A: element (row, segment s, k) at a[row * row_step + offsets[s] + k * k_step].
-/// A convolution has one segment per row of its window (or per pixel of it); a matrix has one.
-template <class T>
-struct TileInput {
-  const T* a;
-  int64_t row_step, k_step;
-  const int64_t* offsets;  // (segments)
-  int64_t segments, length;
-};
-
-/// c (Rows, columns) = start + A B, or added to what is there.
-/// @param b        (segments * length, b_step), Vectors * lanes columns are read from each row
-/// @param columns  written columns, at most Vectors * lanes
-/// @param start    one value per column, or null for 0
-template <class T, int Rows, int Vectors>
-inline void gemm_tile(const TileInput<T>& in, int64_t first_row, const T* b, int64_t b_step, T* c, int64_t c_step,
-                      int64_t columns, const T* start, bool add) {
-  constexpr int64_t kLane = kLanes<T>;
-  Vec<T> acc[Rows][Vectors];
-  CLEARSKY_UNROLL
-  for (int r = 0; r < Rows; ++r) {
-    CLEARSKY_UNROLL
-    for (int v = 0; v < Vectors; ++v) acc[r][v] = Vec<T>{};
-  }
-  const int64_t step = in.row_step;
-  for (int64_t s = 0; s < in.segments; ++s) {
-    // Three rows per pointer: x86 addresses base, base + step and base + 2 step without arithmetic.
-    constexpr int kBases = (Rows + 2) / 3;
-    const T* a[kBases];
-    CLEARSKY_UNROLL
-    for (int g = 0; g < kBases; ++g) a[g] = in.a + (first_row + 3 * g) * step + in.offsets[s];
-    for (int64_t k = 0; k < in.length; ++k) {
-      Vec<T> bv[Vectors];
-      CLEARSKY_UNROLL
-      for (int v = 0; v < Vectors; ++v) bv[v] = load(b + v * kLane);
-      b += b_step;
-      CLEARSKY_UNROLL
-      for (int r = 0; r < Rows; ++r) {
-        const Vec<T> x = splat(a[r / 3][(r % 3) * step]);
-        CLEARSKY_UNROLL
-        for (int v = 0; v < Vectors; ++v) acc[r][v] += x * bv[v];
-      }
-      CLEARSKY_UNROLL
-      for (int g = 0; g < kBases; ++g) a[g] += in.k_step;
-    }
-  }
-  CLEARSKY_UNROLL
-  for (int r = 0; r < Rows; ++r) {
-    CLEARSKY_UNROLL
-    for (int v = 0; v < Vectors; ++v) {
-      const int64_t left = columns - v * kLane;
-      if (left <= 0) continue;
-      T* to = c + (first_row + r) * c_step + v * kLane;
-      Vec<T> y = acc[r][v];
-      if (start != nullptr) y += load_partial(start + v * kLane, left);
-      if (add) y += load_partial(to, left);
-      store_partial(to, y, left);
-    }
-  }
-}
-
-/// All rows of one panel: the largest tiles first, then smaller ones for what is left.
-template <class T, int Vectors>
-void gemm_panel(const TileInput<T>& in, int64_t rows, const T* b, int64_t b_step, T* c, int64_t c_step, int64_t columns,
-                const T* start, bool add) {
-  constexpr int kBig = kTileRows, kMiddle = kTileRows == 12 ? 8 : 4, kSmall = kTileRows == 12 ? 4 : 2;
-  int64_t r = 0;
-  for (; r + kBig <= rows; r += kBig) gemm_tile<T, kBig, Vectors>(in, r, b, b_step, c, c_step, columns, start, add);
-  if (r + kMiddle <= rows) {
-    gemm_tile<T, kMiddle, Vectors>(in, r, b, b_step, c, c_step, columns, start, add);
-    r += kMiddle;
-  }
-  for (; r + kSmall <= rows; r += kSmall)
-    gemm_tile<T, kSmall, Vectors>(in, r, b, b_step, c, c_step, columns, start, add);
-  for (; r < rows; ++r) gemm_tile<T, 1, Vectors>(in, r, b, b_step, c, c_step, columns, start, add);
-}
-
-/// B, packed: panels of two vectors (the last of one where that is enough), each (depth, panel width), zeros at the
-/// edge. Panel p starts at column p * 2 lanes, and at element p * 2 lanes * depth.
-template <class T>
-struct PackedPanels {
-  int64_t depth, columns;
-  static constexpr int64_t kWidth = 2 * kLanes<T>;
-
-  int64_t panels() const { return (columns + kWidth - 1) / kWidth; }
-  /// 1 or 2 vectors.
-  int64_t vectors(int64_t panel) const { return columns - panel * kWidth <= kLanes<T> ? 1 : 2; }
-  int64_t width(int64_t panel) const { return vectors(panel) * kLanes<T>; }
-  int64_t elements() const { return panels() * kWidth * depth; }
-
-  /// element(k, column) gives B.
-  template <class Element>
-  void pack(T* to, Element&& element) const {
-    parallel_for(panels(), (std::max)(int64_t(1), 32768 / (depth * kWidth + 1)), [&](int64_t begin, int64_t end) {
-      for (int64_t p = begin; p < end; ++p) {
-        const int64_t w = width(p), valid = (std::min)(w, columns - p * kWidth);
-        T* out = to + p * kWidth * depth;
-        for (int64_t k = 0; k < depth; ++k, out += w) {
-          for (int64_t j = 0; j < valid; ++j) out[j] = element(k, p * kWidth + j);
-          for (int64_t j = valid; j < w; ++j) out[j] = T(0);
-        }
-      }
-    });
-  }
-
-  /// c (rows, columns) from rows of `in`, panel by panel.
-  void multiply(const TileInput<T>& in, int64_t rows, const T* packed, T* c, int64_t c_step, const T* start,
-                bool add) const {
-    for (int64_t p = 0; p < panels(); ++p) {
-      const int64_t first = p * kWidth, left = (std::min)(kWidth, columns - first);
-      const T* b = packed + first * depth;
-      const T* s = start == nullptr ? nullptr : start + first;
-      if (vectors(p) == 2) gemm_panel<T, 2>(in, rows, b, 2 * kLanes<T>, c + first, c_step, left, s, add);
-      else gemm_panel<T, 1>(in, rows, b, kLanes<T>, c + first, c_step, left, s, add);
-    }
-  }
-};
-
-/// c (m, n), added to, += A B where k is long and m, n are small, as for a weight gradient. B is read where it lies and
-/// needs readable memory for a whole vector behind its last element.
-/// @param in  rows of A^T: element (i, k) at a[i * row_step + k * k_step]
-template <class T>
-void gemm_add_unpacked(const TileInput<T>& in, int64_t m, int64_t n, const T* b, int64_t b_step, T* c, int64_t c_step) {
-  constexpr int64_t kWidth = 2 * kLanes<T>;
-  for (int64_t j = 0; j < n; j += kWidth) {
-    const int64_t left = (std::min)(kWidth, n - j);
-    if (left > kLanes<T>) gemm_panel<T, 2>(in, m, b + j, b_step, c + j, c_step, left, nullptr, true);
-    else gemm_panel<T, 1>(in, m, b + j, b_step, c + j, c_step, left, nullptr, true);
-  }
-}
-
-}  // namespace detail
-
-/// Products of matrices with any strides: c = a b for each of `batch` pairs.
+/// Products of matrices with any strides: c = a b + bias for each of `batch` pairs.
 template <class T>
 struct Gemm {
   const T* a;     // (batch, m, k)
@@ -165,32 +31,370 @@ struct Gemm {
   int64_t b_batch, b_row, b_column;
 };
 
+namespace detail {
+
+// With 32 vector registers 8 x 2 sums leave room for B and hide the latency of a multiply-add; with 16 it is 4 x 2.
+inline constexpr int kTileRows = kVectorBytes == 64 ? 8 : 4;
+template <class T>
+inline constexpr int64_t kTileColumns = 2 * kLanes<T>;
+
+inline constexpr int64_t kNoOffset = 0;
+
+/// Rows of C in registers:
+///     c[r][j] = bias[j] + sum_s sum_p a[a_offsets[s] + r a_row + p a_step] b[s b_segment + p b_step + j]
+/// A matrix has one segment; a convolution has one per row of its window, or per tap.
+template <class T>
+struct Tile {
+  const T* a;
+  int64_t a_row, a_step;
+  const T* b;  // whole vectors are read, also behind the last column
+  int64_t b_step, b_segment;
+  int64_t length;  // of a segment
+  T* c;
+  int64_t c_row;
+  int64_t columns;  // 1 to kTileColumns
+  int64_t segments = 1;
+  const int64_t* a_offsets = &kNoOffset;  // (segments)
+  const T* bias = nullptr;                // (columns)
+  bool add = false;                       // whether c is added to
+};
+
+template <class T, int Rows, int Vectors>
+[[gnu::noinline]] void run_tile(const Tile<T>& t, const T* a, T* c) {
+  constexpr int64_t kLane = kLanes<T>;
+  Vec<T> sums[Rows][Vectors];
+  CLEARSKY_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    CLEARSKY_UNROLL
+    for (int v = 0; v < Vectors; ++v) sums[r][v] = Vec<T>{};
+  }
+
+  const int64_t a_row = t.a_row, a_step = t.a_step, b_step = t.b_step;
+  for (int64_t s = 0; s < t.segments; ++s) {
+    const T* from = a + t.a_offsets[s];
+    const T* b = t.b + s * t.b_segment;
+    for (int64_t p = t.length; p > 0; --p) {
+      Vec<T> w[Vectors];
+      CLEARSKY_UNROLL
+      for (int v = 0; v < Vectors; ++v) w[v] = load(b + v * kLane);
+      CLEARSKY_UNROLL
+      for (int r = 0; r < Rows; ++r) {
+        const Vec<T> x = splat(from[r * a_row]);
+        CLEARSKY_UNROLL
+        for (int v = 0; v < Vectors; ++v) sums[r][v] += w[v] * x;
+      }
+      from += a_step;
+      b += b_step;
+    }
+  }
+
+  CLEARSKY_UNROLL
+  for (int v = 0; v < Vectors; ++v) {
+    const int64_t left = t.columns - v * kLane;
+    if (t.bias != nullptr) {
+      const Vec<T> bias = load_partial(t.bias + v * kLane, left);
+      CLEARSKY_UNROLL
+      for (int r = 0; r < Rows; ++r) sums[r][v] += bias;
+    }
+    T* to = c + v * kLane;
+    if (t.add) {
+      CLEARSKY_UNROLL
+      for (int r = 0; r < Rows; ++r) sums[r][v] += load_partial(to + r * t.c_row, left);
+    }
+    CLEARSKY_UNROLL
+    for (int r = 0; r < Rows; ++r) store_partial(to + r * t.c_row, sums[r][v], left);
+  }
+}
+
+template <class T, int Vectors>
+void run_tile_rows(const Tile<T>& t, int64_t rows) {
+  const T* a = t.a;
+  T* c = t.c;
+  const auto take = [&](int64_t count) {
+    a += count * t.a_row;
+    c += count * t.c_row;
+    rows -= count;
+  };
+  for (; rows >= kTileRows; take(kTileRows)) run_tile<T, kTileRows, Vectors>(t, a, c);
+  if constexpr (kTileRows > 4) {
+    if (rows >= 4) {
+      run_tile<T, 4, Vectors>(t, a, c);
+      take(4);
+    }
+  }
+  if (rows >= 2) {
+    run_tile<T, 2, Vectors>(t, a, c);
+    take(2);
+  }
+  if (rows >= 1) run_tile<T, 1, Vectors>(t, a, c);
+}
+
+/// Any number of rows of one panel.
+template <class T>
+void run_tiles(const Tile<T>& t, int64_t rows) {
+  if (t.columns > kLanes<T>) run_tile_rows<T, 2>(t, rows);
+  else run_tile_rows<T, 1>(t, rows);
+}
+
+template <class T>
+int64_t panel_count(int64_t n) {
+  return (n + kTileColumns<T> - 1) / kTileColumns<T>;
+}
+/// Elements between two rows of a packed panel: one vector where that is enough.
+template <class T>
+int64_t panel_width(int64_t columns) {
+  return columns > kLanes<T> ? kTileColumns<T> : kLanes<T>;
+}
+
+/// Columns [panel * kTileColumns, ...) of B (k, n), rows side by side, missing columns as 0.
+/// @param to  (k, panel_width)  written
+template <class T>
+void pack_panel(const T* b, int64_t b_row, int64_t b_column, int64_t k, int64_t n, int64_t panel, T* to) {
+  const int64_t first = panel * kTileColumns<T>, columns = (std::min)(n - first, kTileColumns<T>);
+  const int64_t width = panel_width<T>(columns);
+  b += first * b_column;
+  if (b_column == 1) {
+    for (int64_t p = 0; p < k; ++p) {
+      store(to + p * width, load_partial(b + p * b_row, columns));
+      if (width > kLanes<T>)
+        store(to + p * width + kLanes<T>, load_partial(b + p * b_row + kLanes<T>, columns - kLanes<T>));
+    }
+    return;
+  }
+  // Blocks, so that lines of both sides are used while they are in the cache.
+  constexpr int64_t kBlock = 16;
+  for (int64_t begin = 0; begin < k; begin += kBlock) {
+    const int64_t end = (std::min)(k, begin + kBlock);
+    for (int64_t j = 0; j < columns; ++j)
+      for (int64_t p = begin; p < end; ++p) to[p * width + j] = b[p * b_row + j * b_column];
+    for (int64_t p = begin; p < end; ++p)
+      for (int64_t j = columns; j < width; ++j) to[p * width + j] = T(0);
+  }
+}
+
+/// Panels per block of a parallel loop that packs them: waking a thread must not cost more than it saves.
+template <class T>
+int64_t panels_per_block(int64_t k) {
+  constexpr int64_t kLeastWork = 16384;  // elements
+  return kLeastWork / (k * kTileColumns<T> + 1) + 1;
+}
+
+/// (m, k) as groups of kTileRows rows, (groups, k, kTileRows), missing rows as 0; for rows that are not contiguous.
+template <class T>
+void pack_rows(const T* a, int64_t a_row, int64_t a_column, int64_t m, int64_t k, T* to) {
+  const int64_t whole = a_row == 1 ? m / kTileRows : 0;
+  for (int64_t p = 0; p < k; ++p)
+    for (int64_t g = 0; g < whole; ++g)
+      std::memcpy(to + (g * k + p) * kTileRows, a + p * a_column + g * kTileRows, size_t(kTileRows) * sizeof(T));
+  for (int64_t first = whole * kTileRows; first < m; first += kTileRows)
+    for (int64_t p = 0; p < k; ++p)
+      for (int64_t r = first; r < first + kTileRows; ++r)
+        to[first * k + p * kTileRows + r - first] = r < m ? a[r * a_row + p * a_column] : T(0);
+}
+
+/// Where A lies: element (row, segment s, k) at a[row * row_step + offsets[s] + k * k_step].
+template <class T>
+struct TileInput {
+  const T* a;
+  int64_t row_step, k_step;
+  const int64_t* offsets;  // (segments)
+  int64_t segments, length;
+};
+
+/// A packed B for kernels that make their own: panels as of pack_panel, panel p at element p * kWidth * depth.
+template <class T>
+struct PackedPanels {
+  int64_t depth, columns;
+  static constexpr int64_t kWidth = kTileColumns<T>;
+
+  int64_t panels() const { return panel_count<T>(columns); }
+  int64_t width(int64_t panel) const { return panel_width<T>(columns - panel * kWidth); }
+  int64_t elements() const { return panels() * kWidth * depth; }
+
+  /// c (rows, columns) = in B + start, or added to; depth = segments * length.
+  /// @param start  (columns), or null
+  void multiply(const TileInput<T>& in, int64_t rows, const T* packed, T* c, int64_t c_step, const T* start,
+                bool add) const {
+    for (int64_t p = 0; p < panels(); ++p) {
+      const int64_t first = p * kWidth, step = width(p);
+      run_tiles<T>({in.a, in.row_step, in.k_step, packed + first * depth, step, in.length * step, in.length, c + first,
+                    c_step, (std::min)(kWidth, columns - first), in.segments, in.offsets,
+                    start == nullptr ? nullptr : start + first, add},
+                   rows);
+    }
+  }
+};
+
+/// c (m, n), added to: += A B for a B that is read where it lies, whole vectors also behind its last column.
+/// @param in  one segment; element (i, k) of A at a[i * row_step + k * k_step]
+template <class T>
+void gemm_add_unpacked(const TileInput<T>& in, int64_t m, int64_t n, const T* b, int64_t b_step, T* c, int64_t c_step) {
+  for (int64_t j = 0; j < n; j += kTileColumns<T>)
+    run_tiles<T>({in.a, in.row_step, in.k_step, b + j, b_step, in.length * b_step, in.length, c + j, c_step,
+                  (std::min)(kTileColumns<T>, n - j), in.segments, in.offsets, nullptr, true},
+                 m);
+}
+
+/// Steps of the sum in one pass over C: what is packed of A must stay in the second-level cache.
+template <class T>
+int64_t sum_step(const Gemm<T>& p) {
+  return p.a_column == 1 ? 2048 : 256;
+}
+
+/// Part of C on one thread: `rows` rows from the first of p.a and of c, the panels [first, last), the steps of the sum
+/// that p.a and `packed` hold.
+/// @param packed  B's panels, panel_step apart
+template <class T>
+void gemm_block(const Gemm<T>& p, int64_t rows, int64_t first, int64_t last, const T* packed, int64_t panel_step,
+                int64_t k, bool add) {
+  Tile<T> t{};
+  t.length = k;
+  t.c_row = p.n;
+  t.add = add;
+  const bool in_place = p.a_column == 1;
+  const Scratch<T> groups(in_place ? 1 : (rows + kTileRows - 1) / kTileRows * kTileRows * k);
+  if (!in_place) pack_rows(p.a, p.a_row, p.a_column, rows, k, groups.data());
+  t.a_row = in_place ? p.a_row : 1;
+  t.a_step = in_place ? 1 : kTileRows;
+  for (int64_t i = first; i < last; ++i) {
+    const int64_t column = i * kTileColumns<T>;
+    t.columns = (std::min)(p.n - column, kTileColumns<T>);
+    t.b = packed + i * panel_step;
+    t.b_step = panel_width<T>(t.columns);
+    t.bias = p.bias == nullptr || add ? nullptr : p.bias + column;
+    if (in_place) {
+      t.a = p.a;
+      t.c = p.c + column;
+      run_tiles(t, rows);
+      continue;
+    }
+    for (int64_t r = 0; r < rows; r += kTileRows) {
+      t.a = groups.data() + r * k;
+      t.c = p.c + r * p.n + column;
+      run_tiles(t, (std::min)(int64_t(kTileRows), rows - r));
+    }
+  }
+}
+
+/// Adds `slots` arrays of `count` elements, the first first.
+/// @param sum  (count)  written
+template <class T>
+void add_slots(const T* parts, int64_t slots, int64_t count, T* sum) {
+  parallel_for(count, (std::max)(int64_t(1024), 32768 / slots / 1024 * 1024), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; i += kLanes<T>) {
+      Vec<T> total = load_partial(parts + i, end - i);
+      for (int64_t s = 1; s < slots; ++s) total += load_partial(parts + s * count + i, end - i);
+      store_partial(sum + i, total, end - i);
+    }
+  });
+}
+
+/// A long sum for a small C, as in the gradients of weights: the sum is cut into chunks, each has a C of its own, and
+/// these are added in the order of the chunks.
+template <class T>
+void gemm_long_sum(const Gemm<T>& p, int64_t chunk) {
+  const int64_t chunks = (p.k + chunk - 1) / chunk, size = p.m * p.n, panels = panel_count<T>(p.n);
+  constexpr int64_t kStep = 256;
+  const Scratch<T> parts(chunks * size);
+  parallel_for(p.k, chunk, [&](int64_t begin, int64_t end) {
+    Gemm<T> q = p;
+    q.c = parts.data() + begin / chunk * size;
+    q.bias = nullptr;
+    const Scratch<T> packed(panels * kTileColumns<T> * kStep);
+    for (int64_t at = begin; at < end; at += kStep) {
+      const int64_t k = (std::min)(kStep, end - at), panel_step = kTileColumns<T> * k;
+      for (int64_t i = 0; i < panels; ++i)
+        pack_panel(p.b + at * p.b_row, p.b_row, p.b_column, k, p.n, i, packed.data() + i * panel_step);
+      q.a = p.a + at * p.a_column;
+      gemm_block(q, p.m, 0, panels, packed.data(), panel_step, k, at != begin);
+    }
+  });
+  add_slots(parts.data(), chunks, size, p.c);
+  if (p.bias != nullptr)
+    for (int64_t i = 0; i < p.m; ++i)
+      for (int64_t j = 0; j < p.n; ++j) p.c[i * p.n + j] += p.bias[j];
+}
+
+/// One pair of matrices.
+template <class T>
+void gemm_one(const Gemm<T>& p) {
+  constexpr int64_t kLeastChunk = 1024, kMostChunks = 16, kMostPartial = 65536;
+  if (p.k >= 2 * kLeastChunk && p.m * p.n <= kMostPartial && p.k >= 4 * (std::max)(p.m, p.n))
+    return gemm_long_sum(p, (std::max)(kLeastChunk, (p.k + kMostChunks - 1) / kMostChunks));
+
+  const int64_t panels = panel_count<T>(p.n), panel_step = p.k * kTileColumns<T>;
+  const Scratch<T> packed(panels * panel_step + 1);
+  parallel_for(panels, panels_per_block<T>(p.k), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i)
+      pack_panel(p.b, p.b_row, p.b_column, p.k, p.n, i, packed.data() + i * panel_step);
+  });
+
+  // Blocks of rows whose part of A fits the second-level cache; when they are few, blocks of columns too.
+  constexpr int64_t kBlockElements = 32768, kEnoughBlocks = 16, kLeastWork = 65536;
+  const int64_t step = sum_step(p), work = p.m * p.n * (p.k + 1);
+  const int64_t fits = kBlockElements / (std::min)(p.k + 1, step) / kTileRows * kTileRows;
+  const int64_t wanted = std::clamp(fits, int64_t(4 * kTileRows), int64_t(1024));
+  const int64_t row_blocks = work <= kLeastWork ? 1 : (p.m + wanted - 1) / wanted;
+  const int64_t rows = ((p.m + row_blocks - 1) / row_blocks + kTileRows - 1) / kTileRows * kTileRows;
+  const int64_t column_blocks = work <= kLeastWork || row_blocks >= kEnoughBlocks
+                                    ? 1
+                                    : (std::min)(panels, (kEnoughBlocks + row_blocks - 1) / row_blocks);
+  parallel_for(row_blocks * column_blocks, 1, [&](int64_t begin, int64_t end) {
+    for (int64_t block = begin; block < end; ++block) {
+      const int64_t i = block / column_blocks * rows, j = block % column_blocks;
+      if (i >= p.m) continue;
+      Gemm<T> q = p;
+      q.a += i * p.a_row;
+      q.c += i * p.n;
+      int64_t at = 0;
+      do {  // once even for an empty sum, which writes the bias
+        for (int64_t first = panels * j / column_blocks; first < panels * (j + 1) / column_blocks;) {
+          // Panels of one width lie at one distance from row to row, so that the sum can start at row `at`.
+          const bool narrow = p.n - first * kTileColumns<T> <= kLanes<T>;
+          const int64_t end_panel = narrow ? first + 1
+                                           : (std::min)(panels * (j + 1) / column_blocks,
+                                                        panels - (panels * kTileColumns<T> - p.n >= kLanes<T> ? 1 : 0));
+          gemm_block(q, (std::min)(rows, p.m - i), first, end_panel,
+                     packed.data() + at * (narrow ? kLanes<T> : kTileColumns<T>), panel_step,
+                     (std::min)(step, p.k - at), at != 0);
+          first = end_panel;
+        }
+        q.a += step * p.a_column;
+        at += step;
+      } while (at < p.k);
+    }
+  });
+}
+
+}  // namespace detail
+
+/// See Gemm.
 template <class T>
 void gemm(const Gemm<T>& p) {
   if (p.batch * p.m * p.n == 0) return;
-  const detail::PackedPanels<T> panels{p.k, p.n};
-  const int64_t shared = p.b_batch == 0 ? 1 : p.batch;  // one B for all, packed once
-  Scratch<T> packed(panels.elements() * shared + 1);
-  for (int64_t i = 0; i < shared; ++i) {
-    const T* b = p.b + i * p.b_batch;
-    panels.pack(packed.data() + i * panels.elements(),
-                [&](int64_t k, int64_t j) { return b[k * p.b_row + j * p.b_column]; });
+  if (p.batch == 1) return detail::gemm_one(p);
+  if (p.b_batch == 0 && p.a_batch == p.m * p.a_row) {  // one B for all: a single product of more rows
+    Gemm<T> q = p;
+    q.m *= p.batch;
+    q.batch = 1;
+    return detail::gemm_one(q);
   }
-  // Blocks of whole tiles, so that the cut does not make small tiles; about 2 million operations each.
-  const int64_t tile = detail::kTileRows;
-  const int64_t rows = (std::max)(int64_t(1), (1 << 20) / (p.n * p.k + 1) / tile) * tile;
-  const int64_t blocks = (p.m + rows - 1) / rows;
-  const int64_t zero = 0;
-  parallel_for(p.batch * blocks, (std::max)(int64_t(1), (1 << 20) / ((std::min)(rows, p.m) * p.n * p.k + 1)),
-               [&](int64_t begin, int64_t end) {
-                 for (int64_t t = begin; t < end; ++t) {
-                   const int64_t i = t / blocks, first = t % blocks * rows, count = (std::min)(rows, p.m - first);
-                   const detail::TileInput<T> in{
-                       p.a + i * p.a_batch + first * p.a_row, p.a_row, p.a_column, &zero, 1, p.k};
-                   panels.multiply(in, count, packed.data() + (p.b_batch == 0 ? 0 : i) * panels.elements(),
-                                   p.c + (i * p.m + first) * p.n, p.n, p.bias, false);
-                 }
-               });
+  const auto item = [&](int64_t i) {
+    Gemm<T> q = p;
+    q.a += i * p.a_batch;
+    q.b += i * p.b_batch;
+    q.c += i * p.m * p.n;
+    detail::gemm_one(q);
+  };
+  // Few large products use the threads inside, many small ones side by side. Either way gives the same bits.
+  constexpr int64_t kEnoughItems = 8, kLeastWork = 65536;
+  if (p.batch < kEnoughItems) {
+    for (int64_t i = 0; i < p.batch; ++i) item(i);
+    return;
+  }
+  parallel_for(p.batch, kLeastWork / (p.m * p.n * (p.k + 1)) + 1, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) item(i);
+  });
 }
 
 }  // namespace clearsky::cpu
