@@ -5,6 +5,7 @@
 
 #include "clearsky/cpu/cross_entropy.hpp"
 #include "clearsky/ops/elementwise.hpp"
+#include "clearsky/ops/index_check.hpp"
 
 namespace clearsky {
 
@@ -36,15 +37,8 @@ void check_class_scores(const char* op, const Tensor<T>& logits, const Tensor<La
 template <class Label>
 [[noreturn, gnu::cold, gnu::noinline]] void fail_label(const char* op, const Tensor<Label>& labels, int64_t row,
                                                        int64_t classes, int64_t ignore_index) {
-  Shape at = labels.shape();
-  int64_t rest = row;
-  for (size_t d = at.size(); d-- > 0;) {
-    const int64_t n = at[d];
-    at[d] = rest % n;
-    rest /= n;
-  }
-  CLEARSKY_FAIL(ValueError, op, ": label ", int64_t(labels.data()[row]), " at ", at, " is none of the ", classes,
-                " classes 0 to ", classes - 1, " and not the ignored ", ignore_index);
+  CLEARSKY_FAIL(ValueError, op, ": label ", int64_t(labels.data()[row]), " at ", index_of_element(labels.shape(), row),
+                " is none of the ", classes, " classes 0 to ", classes - 1, " and not the ignored ", ignore_index);
 }
 
 template <class T, class Label>
