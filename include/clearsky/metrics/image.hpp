@@ -97,11 +97,10 @@ inline double spectral_angle_degrees(const ImagePair& p) {
     if (!p.counts(i)) continue;
     const float* a = p.restored.data() + i * p.bands;
     const float* b = p.clear.data() + i * p.bands;
-    double aa = 0, bb = 0, ab = 0;
+    double aa = 0, bb = 0;
     for (int64_t k = 0; k < p.bands; ++k) {
       aa += double(a[k]) * a[k];
       bb += double(b[k]) * b[k];
-      ab += double(a[k]) * b[k];
     }
     if (aa == 0 || bb == 0) continue;
     // tan(angle / 2) = |a/|a| - b/|b|| / |a/|a| + b/|b||: exact for small angles, where acos has lost half its digits.
