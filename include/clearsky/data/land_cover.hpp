@@ -50,8 +50,4 @@ inline constexpr Cover kCovers[kClasses] = {
 };
 // clang-format on
 
-/// Colours of the classes for maps, RGB.
-inline constexpr uint8_t kCoverColours[kClasses][3] = {{52, 116, 196}, {26, 110, 52},   {232, 190, 70}, {150, 206, 104},
-                                                       {206, 60, 56},  {178, 148, 120}, {96, 186, 184}};
-
 }  // namespace clearsky::data::detail
