@@ -62,16 +62,16 @@ template <class T>
 inline RowSoftmax<T> row_softmax(const T* x, int64_t classes, int64_t left, T* e) {
   constexpr int64_t kLane = kLanes<T>;
   constexpr T kLowest = -__builtin_huge_val();
-  const auto load_classes = [&](int64_t c) {
-    const Vec<T> v = left - c >= kLane ? load(x + c) : load_partial(x + c, left - c);
-    return first_lanes<T>(v, classes - c, kLowest);
-  };
-  Vec<T> top = load_classes(0);
-  for (int64_t c = kLane; c < classes; c += kLane) top = vec_max<T>(top, load_classes(c));
+  const auto load_scores = [&](int64_t c) { return left - c >= kLane ? load(x + c) : load_partial(x + c, left - c); };
+  Vec<T> top = first_lanes<T>(load_scores(0), classes, kLowest);
+  for (int64_t c = kLane; c < classes; c += kLane)
+    top = vec_max<T>(top, first_lanes<T>(load_scores(c), classes - c, kLowest));
   top = max_everywhere<T>(top);
   Vec<T> sum{};
   for (int64_t c = 0; c < classes; c += kLane) {
-    const Vec<T> v = first_lanes<T>(vec_exp<T>(load_classes(c) - top), classes - c, T(0));
+    // The lanes behind the classes are cut off after exp and not set to -infinity before: numbers below the normal
+    // range, which exp passes through then, cost a hundred cycles each.
+    const Vec<T> v = first_lanes<T>(vec_exp<T>(load_scores(c) - top), classes - c, T(0));
     store(e + c, v);
     sum += v;
   }

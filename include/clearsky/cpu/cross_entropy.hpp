@@ -73,38 +73,64 @@ void cross_entropy(const CrossEntropy<T, Label>& p) {
   }
   const double spread = p.smoothing / double(classes);
   const auto total = parallel_sum<detail::CrossEntropyPart>(
-      p.rows, (std::max)(int64_t(1), 8192 / padded), [&](int64_t begin, int64_t end) {
+      p.rows, (std::max)(kLane, 8192 / padded / kLane * kLane), [&](int64_t begin, int64_t end) {
         detail::CrossEntropyPart part;
-        Scratch<T> e(padded);
-        for (int64_t r = begin; r < end; ++r) {
-          const auto label = int64_t(p.label[r]);
-          const bool inside = 0 <= label && label < classes, counted = inside && label != p.ignore_index;
-          if (!inside && label != p.ignore_index && part.invalid < 0) part.invalid = r;
-          T* d = p.d == nullptr ? nullptr : p.d + r * classes;
-          if (!counted) {
-            if (d != nullptr) std::fill_n(d, classes, T(0));
-            continue;
+        Scratch<T> e(kLane * padded);
+        for (int64_t first = begin; first < end; first += kLane) {
+          // As many rows as a vector has lanes: softmax of each, then what is one number per row for all at once.
+          const int64_t rows = (std::min)(kLane, end - first);
+          T own[kLanes<T>] = {}, sum[kLanes<T>], margin[kLanes<T>] = {}, top[kLanes<T>] = {};
+          std::fill_n(sum, kLane, T(1));  // what does not count: -log 1 = 0, with weight 0
+          for (int64_t i = 0; i < rows; ++i) {
+            const int64_t r = first + i;
+            const auto label = int64_t(p.label[r]);
+            if (label == p.ignore_index) continue;
+            if (label < 0 || label >= classes) {
+              if (part.invalid < 0) part.invalid = r;
+              continue;
+            }
+            const T* x = p.x + r * classes;
+            const auto row = detail::row_softmax(x, classes, (p.rows - r) * classes, e.data() + i * padded);
+            own[i] = weights[label];
+            sum[i] = row.sum[0];
+            top[i] = row.max[0];
+            margin[i] = x[label] - top[i];
           }
-          const T* x = p.x + r * classes;
-          const auto row = detail::row_softmax(x, classes, (p.rows - r) * classes, e.data());
-          const T log_sum = vec_log<T>(row.sum)[0], u = (x[label] - row.max[0]) - log_sum;
-          const auto focal = detail::focal_term(double(u), p.gamma);
-          const double own = (1 - p.smoothing) * double(weights[label]);
-          part.loss += own * focal.loss;
-          part.weight += double(weights[label]);
-          if (p.smoothing != 0) {
-            double all = 0;  // sum_c w_c (-log p_c)
-            for (int64_t c = 0; c < classes; ++c)
-              all += double(weights[c]) * (double(log_sum) - double(x[c] - row.max[0]));
-            part.loss += spread * all;
+          const Vec<T> log_sum = vec_log<T>(load(sum)), u = load(margin) - log_sum, inverse = T(1) / load(sum);
+          part.weight += double(sum_lanes<T>(load(own)));
+          Vec<T> pull = load(own) * T(1 - p.smoothing);
+          if (p.gamma != 0) {
+            for (int64_t i = 0; i < rows; ++i) {
+              const auto focal = detail::focal_term(double(u[i]), p.gamma);
+              part.loss += double(own[i]) * focal.loss;
+              pull[i] = own[i] * T(focal.slope);
+            }
+          } else {
+            part.loss -= double(sum_lanes<T>(pull * u));
           }
-          if (d == nullptr) continue;
-          const double pull = own * focal.slope;
-          const Vec<T> factor = T(pull + spread * weight_total) / row.sum;
-          for (int64_t c = 0; c < classes; c += kLane)
-            detail::store_inside(d + c, Vec<T>(factor * load(e.data() + c) - T(spread) * load(weights.data() + c)),
-                                 (end - r) * classes - c);
-          d[label] -= T(pull);
+          for (int64_t i = 0; i < rows; ++i) {
+            const int64_t r = first + i;
+            const auto label = int64_t(p.label[r]);
+            const bool counted = label != p.ignore_index && 0 <= label && label < classes;
+            if (p.smoothing != 0 && counted) {
+              double all = 0;  // sum_c w_c (-log p_c)
+              for (int64_t c = 0; c < classes; ++c)
+                all += double(weights[c]) * (double(log_sum[i]) - double(p.x[r * classes + c] - top[i]));
+              part.loss += spread * all;
+            }
+            if (p.d == nullptr) continue;
+            T* d = p.d + r * classes;
+            if (!counted) {
+              std::fill_n(d, classes, T(0));
+              continue;
+            }
+            const Vec<T> factor = splat((pull[i] + T(spread * weight_total)) * inverse[i]);
+            for (int64_t c = 0; c < classes; c += kLane)
+              detail::store_inside(
+                  d + c, Vec<T>(factor * load(e.data() + i * padded + c) - T(spread) * load(weights.data() + c)),
+                  (end - r) * classes - c);
+            d[label] -= pull[i];
+          }
         }
         return part;
       });

@@ -88,21 +88,25 @@ namespace detail {
 
 inline constexpr int64_t kLossGrain = 16384, kLossChunk = 1024;
 
-/// out[i - begin] = weight of the row of element i, for begin <= i < end.
+/// out[i - begin] = weight of the row of element i, for begin <= i < end. Writes up to a vector more.
 template <class T>
 inline void spread_weights(const T* weight, int64_t cols, int64_t begin, int64_t end, T* out) {
+  if (cols == 1) {
+    std::copy(weight + begin, weight + end, out);
+    return;
+  }
   for (int64_t row = begin / cols; begin < end; ++row) {
-    const int64_t next = (std::min)(end, (row + 1) * cols);
-    std::fill_n(out, next - begin, weight[row]);
-    out += next - begin;
-    begin = next;
+    const int64_t count = (std::min)(end, (row + 1) * cols) - begin;
+    for (int64_t k = 0; k < count; k += kLanes<T>) store(out + k, splat(weight[row]));
+    out += count;
+    begin += count;
   }
 }
 
 /// Calls chunk(first, count, weights) for pieces of [begin, end); weights is null where `weight` is.
 template <class T, class Chunk>
 inline void each_loss_chunk(const T* weight, int64_t cols, int64_t begin, int64_t end, const Chunk& chunk) {
-  T spread[kLossChunk];
+  T spread[kLossChunk + kLanes<T>];
   for (int64_t i = begin; i < end; i += kLossChunk) {
     const int64_t count = (std::min)(kLossChunk, end - i);
     if (weight != nullptr) spread_weights(weight, cols, i, i + count, spread);

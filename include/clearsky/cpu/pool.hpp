@@ -99,8 +99,7 @@ void max_pool_scatter(const MaxPoolRoute<T>& p) {
         for (int64_t oh = first(h); oh <= last(h, s.out_height); ++oh)
           for (int64_t ow = first(w); ow <= last(w, s.out_width); ++ow) {
             const int64_t out = ((n * s.out_height + oh) * s.out_width + ow) * s.channels;
-            for (int64_t c = 0; c < s.channels; ++c)
-              if (p.index[out + c] == h * s.width + w) y[c] += p.x[out + c];
+            for (int64_t c = 0; c < s.channels; ++c) y[c] += p.index[out + c] == h * s.width + w ? p.x[out + c] : T(0);
           }
       }
     }

@@ -22,12 +22,12 @@ inline To reinterpret_lanes(From v) {
   return out;
 }
 
-/// c[0] + c[1] x + ... by Horner's rule; the loop has a constant length and unrolls.
-template <class V, class T, size_t N>
+/// c[0] + c[1] x + ... by Horner's rule. Written as a recursion, since g++ unrolls no loop at -O2 and would keep the
+/// coefficients in memory.
+template <size_t I = 0, class V, class T, size_t N>
 inline V polynomial(V x, const T (&c)[N]) {
-  V y = V{} + c[N - 1];
-  for (size_t i = N - 1; i-- > 0;) y = y * x + c[i];
-  return y;
+  if constexpr (I + 1 == N) return V{} + c[I];
+  else return polynomial<I + 1>(x, c) * x + c[I];
 }
 
 template <class T>
