@@ -17,52 +17,91 @@ void transpose_window(const T* weight, int64_t channels, int64_t window, bool mi
     for (int64_t t = 0; t < window; ++t) to[(mirrored ? window - 1 - t : t) * channels + c] = weight[c * window + t];
 }
 
-/// One output row of a 3x3 window, stride 1, padding 1: y (width, channels).
-/// @param rows  the three input rows, null where one lies outside the image
+/// `Pixels` neighbouring outputs of `Rows` rows of a 3x3 window with stride 1, all channels.
+///
+/// Channels run innermost, so that memory is read in its order whatever the number of channels is, and a loaded pixel
+/// serves all outputs of the block that it reaches.
 template <class T>
-void depthwise3x3_row(const T* const rows[3], const T* taps, const T* bias, int64_t width, int64_t channels, T* y) {
-  constexpr int64_t kLane = kLanes<T>;
-  for (int64_t c = 0; c < channels; c += kLane) {
-    const int64_t left = (std::min)(kLane, channels - c);
-    Vec<T> w[9];
+struct DepthwiseBlock {
+  const T* x[4];     // source rows of the first pixel, one more on each side than outputs; null outside the image
+  bool left, right;  // whether there are pixels before the first and behind the last
+  const T* taps;     // (9, channels)
+  const T* bias;     // (channels), or null
+  T* y[2];           // the first pixel of each output row
+  int64_t channels;
+};
+
+template <class T, int Rows, int Pixels>
+[[gnu::noinline]] void depthwise3x3_block(const DepthwiseBlock<T>& b) {
+  const int64_t channels = b.channels;
+  const bool left = b.left, right = b.right;
+  const auto vector = [&](int64_t c, int64_t count) {
+    Vec<T> w[9], sums[Rows][Pixels];
     CLEARSKY_UNROLL
-    for (int t = 0; t < 9; ++t) w[t] = load_partial(taps + t * channels + c, left);
-    const Vec<T> start = bias == nullptr ? Vec<T>{} : load_partial(bias + c, left);
-    const auto pixel = [&](int64_t x, int first, int last) {
-      Vec<T> acc = start;
-      for (int i = 0; i < 3; ++i) {
-        if (rows[i] == nullptr) continue;
-        for (int j = first; j <= last; ++j)
-          acc += w[3 * i + j] * load_partial(rows[i] + (x + j - 1) * channels + c, left);
-      }
-      store_partial(y + x * channels + c, acc, left);
-    };
-    if (width == 1) {
-      pixel(0, 1, 1);
-      continue;
+    for (int t = 0; t < 9; ++t) w[t] = load_partial(b.taps + t * channels + c, count);
+    const Vec<T> start = b.bias == nullptr ? Vec<T>{} : load_partial(b.bias + c, count);
+    CLEARSKY_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      CLEARSKY_UNROLL
+      for (int p = 0; p < Pixels; ++p) sums[r][p] = start;
     }
-    pixel(0, 1, 2);
-    if (rows[0] != nullptr && rows[2] != nullptr && left == kLane) {
-      const T *a = rows[0] + c, *b = rows[1] + c, *d = rows[2] + c;
-      T* to = y + c;
-      for (int64_t x = 1; x + 1 < width; ++x) {
-        const int64_t at = x * channels;
-        Vec<T> acc = start;  // one chain in the order of the taps: the same bits as at the border
-        acc += w[0] * load(a + at - channels);
-        acc += w[1] * load(a + at);
-        acc += w[2] * load(a + at + channels);
-        acc += w[3] * load(b + at - channels);
-        acc += w[4] * load(b + at);
-        acc += w[5] * load(b + at + channels);
-        acc += w[6] * load(d + at - channels);
-        acc += w[7] * load(d + at);
-        acc += w[8] * load(d + at + channels);
-        store(to + at, acc);
+    CLEARSKY_UNROLL
+    for (int i = 0; i < Rows + 2; ++i) {
+      const T* x = b.x[i];
+      if (x == nullptr) continue;
+      x += c;
+      if (i >= 2) {  // these rows are new: fetch what the next block needs
+        CLEARSKY_UNROLL
+        for (int p = 1; p <= Pixels; ++p) __builtin_prefetch(x + (Pixels + p) * channels);
       }
-    } else {
-      for (int64_t x = 1; x + 1 < width; ++x) pixel(x, 0, 2);
+      CLEARSKY_UNROLL
+      for (int p = -1; p <= Pixels; ++p) {
+        if ((p == -1 && !left) || (p == Pixels && !right)) continue;
+        const Vec<T> v = load_partial(x + p * channels, count);
+        CLEARSKY_UNROLL
+        for (int r = 0; r < Rows; ++r) {
+          if (i - r < 0 || i - r > 2) continue;
+          const int t = 3 * (i - r);
+          if (p + 1 < Pixels) sums[r][p + 1] += w[t] * v;
+          if (0 <= p && p < Pixels) sums[r][p] += w[t + 1] * v;
+          if (p >= 1) sums[r][p - 1] += w[t + 2] * v;
+        }
+      }
     }
-    pixel(width - 1, 0, 1);
+    CLEARSKY_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      CLEARSKY_UNROLL
+      for (int p = 0; p < Pixels; ++p) store_partial(b.y[r] + p * channels + c, sums[r][p], count);
+    }
+  };
+  int64_t c = 0;
+  for (; c + kLanes<T> <= channels; c += kLanes<T>) vector(c, kLanes<T>);
+  if (c < channels) vector(c, channels - c);
+}
+
+/// One or two output rows (width, channels), the second right behind the first.
+template <class T>
+void depthwise3x3_rows(DepthwiseBlock<T> b, bool two, int64_t width) {
+  constexpr int kPixels = 4;
+  for (int64_t w = 0; w < width;) {
+    const int64_t count = width - w >= kPixels ? kPixels : 1;
+    b.left = w > 0;
+    b.right = w + count < width;
+    if (two) count == kPixels ? depthwise3x3_block<T, 2, kPixels>(b) : depthwise3x3_block<T, 2, 1>(b);
+    else count == kPixels ? depthwise3x3_block<T, 1, kPixels>(b) : depthwise3x3_block<T, 1, 1>(b);
+    w += count;
+    for (const T*& x : b.x)
+      if (x != nullptr) x += count * b.channels;
+    for (T*& y : b.y) y += count * b.channels;
+  }
+}
+
+/// Rows h - 1 to h + 2 of an image, null outside it.
+template <class T>
+void source_rows(const T* image, int64_t h, int64_t height, int64_t row, const T* rows[4]) {
+  for (int64_t i = 0; i < 4; ++i) {
+    const int64_t source = h + i - 1;
+    rows[i] = source < 0 || source >= height ? nullptr : image + source * row;
   }
 }
 
@@ -77,12 +116,18 @@ void depthwise3x3(const T* x, const T* weight, bool mirrored, const T* bias, con
   const int64_t row = s.width * s.channels;
   const Scratch<T> taps(9 * s.channels);
   transpose_window(weight, s.channels, 9, mirrored, taps.data());
-  parallel_for(s.batch * s.height, (std::max)(int64_t(1), 8192 / (row + 1)), [&](int64_t begin, int64_t end) {
+  const int64_t pairs = (s.height + 1) / 2;
+  parallel_for(s.batch * pairs, 8192 / (row + 1) + 1, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      const int64_t h = r % s.height;
-      const T* const rows[3] = {h == 0 ? nullptr : x + (r - 1) * row, x + r * row,
-                                h + 1 == s.height ? nullptr : x + (r + 1) * row};
-      depthwise3x3_row(rows, taps.data(), bias, s.width, s.channels, y + r * row);
+      const int64_t h = r % pairs * 2;
+      DepthwiseBlock<T> b{};
+      b.taps = taps.data();
+      b.bias = bias;
+      b.channels = s.channels;
+      source_rows(x + r / pairs * s.height * row, h, s.height, row, b.x);
+      b.y[0] = y + (r / pairs * s.height + h) * row;
+      b.y[1] = b.y[0] + row;
+      depthwise3x3_rows(b, h + 1 < s.height, s.width);
     }
   });
 }
@@ -177,33 +222,125 @@ void conv2d_depthwise_data_gradient(const Conv2dDataGradient<T>& p) {
 
 namespace detail {
 
-/// Adds to acc[9] what one row of dy gives, for channels [c, c + left) and 3x3 windows.
+/// As DepthwiseBlock, for the gradient of the taps.
 template <class T>
-void depthwise3x3_weight_row(const T* const rows[3], const T* dy, int64_t width, int64_t channels, int64_t c,
-                             int64_t left, Vec<T> acc[9]) {
-  constexpr int64_t kLane = kLanes<T>;
-  for (int i = 0; i < 3; ++i) {
-    if (rows[i] == nullptr) continue;
-    const T *x = rows[i] + c, *g = dy + c;
-    Vec<T> a = acc[3 * i], b = acc[3 * i + 1], d = acc[3 * i + 2];
-    // x at w - 1, w and w + 1: each pixel is loaded once and moves on.
-    Vec<T> before{}, here = load_partial(x, left);
-    const auto step = [&](Vec<T> after, Vec<T> v) {
-      a += v * before;
-      b += v * here;
-      d += v * after;
-      before = here;
-      here = after;
-    };
-    if (left == kLane)
-      for (int64_t w = 0; w + 1 < width; ++w) step(load(x + (w + 1) * channels), load(g + w * channels));
-    else
-      for (int64_t w = 0; w + 1 < width; ++w)
-        step(load_partial(x + (w + 1) * channels, left), load_partial(g + w * channels, left));
-    step(Vec<T>{}, load_partial(g + (width - 1) * channels, left));
-    acc[3 * i] = a;
-    acc[3 * i + 1] = b;
-    acc[3 * i + 2] = d;
+struct DepthwiseWeightBlock {
+  const T* x[4];
+  bool left, right;
+  const T* dy[2];
+  T* dtaps;  // (9, channels)  added to
+  int64_t channels;
+};
+
+template <class T, int Rows, int Pixels>
+[[gnu::noinline]] void depthwise3x3_weight_block(const DepthwiseWeightBlock<T>& b) {
+  const int64_t channels = b.channels;
+  const bool left = b.left, right = b.right;
+  const auto vector = [&](int64_t c, int64_t count) {
+    Vec<T> sums[9], dy[Rows][Pixels];
+    CLEARSKY_UNROLL
+    for (int t = 0; t < 9; ++t) sums[t] = load_partial(b.dtaps + t * channels + c, count);
+    CLEARSKY_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      CLEARSKY_UNROLL
+      for (int p = 0; p < Pixels; ++p) {
+        dy[r][p] = load_partial(b.dy[r] + p * channels + c, count);
+        __builtin_prefetch(b.dy[r] + (p + Pixels) * channels + c);
+      }
+    }
+    CLEARSKY_UNROLL
+    for (int i = 0; i < Rows + 2; ++i) {
+      const T* x = b.x[i];
+      if (x == nullptr) continue;
+      x += c;
+      if (i >= 2) {
+        CLEARSKY_UNROLL
+        for (int p = 1; p <= Pixels; ++p) __builtin_prefetch(x + (Pixels + p) * channels);
+      }
+      CLEARSKY_UNROLL
+      for (int p = -1; p <= Pixels; ++p) {
+        if ((p == -1 && !left) || (p == Pixels && !right)) continue;
+        const Vec<T> v = load_partial(x + p * channels, count);
+        CLEARSKY_UNROLL
+        for (int r = 0; r < Rows; ++r) {
+          if (i - r < 0 || i - r > 2) continue;
+          const int t = 3 * (i - r);
+          if (p + 1 < Pixels) sums[t] += dy[r][p + 1] * v;
+          if (0 <= p && p < Pixels) sums[t + 1] += dy[r][p] * v;
+          if (p >= 1) sums[t + 2] += dy[r][p - 1] * v;
+        }
+      }
+    }
+    CLEARSKY_UNROLL
+    for (int t = 0; t < 9; ++t) store_partial(b.dtaps + t * channels + c, sums[t], count);
+  };
+  int64_t c = 0;
+  for (; c + kLanes<T> <= channels; c += kLanes<T>) vector(c, kLanes<T>);
+  if (c < channels) vector(c, channels - c);
+}
+
+/// One or two rows of dy (width, channels), the second right behind the first.
+template <class T>
+void depthwise3x3_weight_rows(DepthwiseWeightBlock<T> b, bool two, int64_t width) {
+  constexpr int kPixels = 4;
+  for (int64_t w = 0; w < width;) {
+    const int64_t count = width - w >= kPixels ? kPixels : 1;
+    b.left = w > 0;
+    b.right = w + count < width;
+    if (two) count == kPixels ? depthwise3x3_weight_block<T, 2, kPixels>(b) : depthwise3x3_weight_block<T, 2, 1>(b);
+    else count == kPixels ? depthwise3x3_weight_block<T, 1, kPixels>(b) : depthwise3x3_weight_block<T, 1, 1>(b);
+    w += count;
+    for (const T*& x : b.x)
+      if (x != nullptr) x += count * b.channels;
+    for (const T*& dy : b.dy) dy += count * b.channels;
+  }
+}
+
+/// The gradient of 3x3 taps from pairs of rows [first, last) of all images.
+/// @param dtaps  (9, channels)  written
+template <class T>
+void depthwise3x3_weight(const Conv2dWeightGradient<T>& p, int64_t first, int64_t last, T* dtaps) {
+  const ConvShape& s = p.shape;
+  const int64_t pairs = (s.height + 1) / 2, row = s.width * s.channels;
+  std::fill_n(dtaps, 9 * s.channels, T(0));
+  for (int64_t r = first; r < last; ++r) {
+    const int64_t h = r % pairs * 2, image = r / pairs * s.height;
+    DepthwiseWeightBlock<T> b{};
+    source_rows(p.x + image * row, h, s.height, row, b.x);
+    b.dy[0] = p.dy + (image + h) * row;
+    b.dy[1] = b.dy[0] + row;
+    b.dtaps = dtaps;
+    b.channels = s.channels;
+    depthwise3x3_weight_rows(b, h + 1 < s.height, s.width);
+  }
+}
+
+/// The gradient of any taps from output rows [first, last) of all images.
+/// @param dtaps  (window, channels)  written
+template <class T>
+void depthwise_weight(const Conv2dWeightGradient<T>& p, int64_t first, int64_t last, T* dtaps) {
+  const ConvShape& s = p.shape;
+  std::fill_n(dtaps, s.window_height * s.window_width * s.channels, T(0));
+  for (int64_t r = first; r < last; ++r) {
+    const int64_t h = r % s.out_height;
+    const T* image = p.x + r / s.out_height * s.height * s.width * s.channels;
+    const T* dy = p.dy + r * s.out_width * s.channels;
+    const TapRange taps(h, s.stride_height, s.padding_height, s.dilation, s.window_height, s.height);
+    for (int64_t i = taps.first; i < taps.last; ++i)
+      for (int64_t j = 0; j < s.window_width; ++j) {
+        const T* row = image + (h * s.stride_height + i * s.dilation - s.padding_height) * s.width * s.channels;
+        for (int64_t c = 0; c < s.channels; c += kLanes<T>) {
+          const int64_t left = s.channels - c;
+          T* to = dtaps + (i * s.window_width + j) * s.channels + c;
+          Vec<T> sum = load_partial(to, left);
+          for (int64_t w = 0; w < s.out_width; ++w) {
+            const int64_t x = w * s.stride_width + j * s.dilation - s.padding_width;
+            if (0 <= x && x < s.width)
+              sum += load_partial(row + x * s.channels + c, left) * load_partial(dy + w * s.channels + c, left);
+          }
+          store_partial(to, sum, left);
+        }
+      }
   }
 }
 
@@ -212,52 +349,21 @@ void depthwise3x3_weight_row(const T* const rows[3], const T* dy, int64_t width,
 template <class T>
 void conv2d_depthwise_weight_gradient(const Conv2dWeightGradient<T>& p) {
   const ConvShape& s = p.shape;
-  constexpr int64_t kLane = kLanes<T>;
   const int64_t window = s.window_height * s.window_width, count = window * s.channels;
-  const int64_t total_rows = s.batch * s.out_height;
   if (count == 0) return;
-  if (total_rows * s.out_width == 0) {
+  if (s.batch * s.out_height * s.out_width == 0) {
     std::fill_n(p.dweight, count, T(0));
     return;
   }
-  const int64_t slots = (std::min)(detail::kSumSlots, total_rows);
-  const Scratch<T> parts(slots * count), total(count);
   const bool plain = detail::is_depthwise3x3(s);
+  const int64_t units = s.batch * (plain ? (s.height + 1) / 2 : s.out_height);
+  const int64_t slots = (std::min)(detail::kSumSlots, units);
+  const Scratch<T> parts(slots * count), total(count);  // (window, channels)
   parallel_for(slots, 1, [&](int64_t begin, int64_t end) {
     for (int64_t slot = begin; slot < end; ++slot) {
-      T* dw = parts.data() + slot * count;  // (window, channels)
-      std::fill_n(dw, count, T(0));
-      for (int64_t r = total_rows * slot / slots; r < total_rows * (slot + 1) / slots; ++r) {
-        const int64_t n = r / s.out_height, h = r % s.out_height;
-        const T* image = p.x + n * s.height * s.width * s.channels;
-        const T* dy = p.dy + r * s.out_width * s.channels;
-        for (int64_t c = 0; c < s.channels; c += kLane) {
-          const int64_t left = (std::min)(kLane, s.channels - c);
-          if (plain) {
-            const int64_t row = s.width * s.channels;
-            const T* const rows[3] = {h == 0 ? nullptr : image + (h - 1) * row, image + h * row,
-                                      h + 1 == s.height ? nullptr : image + (h + 1) * row};
-            Vec<T> acc[9];
-            for (int t = 0; t < 9; ++t) acc[t] = load_partial(dw + t * s.channels + c, left);
-            detail::depthwise3x3_weight_row(rows, dy, s.width, s.channels, c, left, acc);
-            for (int t = 0; t < 9; ++t) store_partial(dw + t * s.channels + c, acc[t], left);
-            continue;
-          }
-          const detail::TapRange taps(h, s.stride_height, s.padding_height, s.dilation, s.window_height, s.height);
-          for (int64_t i = taps.first; i < taps.last; ++i)
-            for (int64_t j = 0; j < s.window_width; ++j) {
-              const T* row = image + (h * s.stride_height + i * s.dilation - s.padding_height) * s.width * s.channels;
-              T* to = dw + (i * s.window_width + j) * s.channels + c;
-              Vec<T> acc = load_partial(to, left);
-              for (int64_t w = 0; w < s.out_width; ++w) {
-                const int64_t x = w * s.stride_width + j * s.dilation - s.padding_width;
-                if (0 <= x && x < s.width)
-                  acc += load_partial(row + x * s.channels + c, left) * load_partial(dy + w * s.channels + c, left);
-              }
-              store_partial(to, acc, left);
-            }
-        }
-      }
+      const int64_t first = units * slot / slots, last = units * (slot + 1) / slots;
+      if (plain) detail::depthwise3x3_weight(p, first, last, parts.data() + slot * count);
+      else detail::depthwise_weight(p, first, last, parts.data() + slot * count);
     }
   });
   detail::add_slots(parts.data(), slots, count, total.data());
