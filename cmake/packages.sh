@@ -11,6 +11,7 @@ found() {
     libcli11-dev) header CLI/CLI.hpp ;;
     libstb-dev) header stb/stb_image.h ;;
     libgdal-dev) command -v gdal-config ;;
+    libclang-rt-dev) echo 'int main() {}' | clang++ -fsanitize=address -x c++ -o /dev/null - 2>/dev/null ;;
     *) echo "packages.sh: no way to look for $1" >&2; return 1 ;;
   esac >/dev/null
 }

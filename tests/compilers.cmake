@@ -30,5 +30,6 @@ if(CLEARSKY_CLANG)
 else()
   message(FATAL_ERROR "CLEARSKY_TEST_COMPILERS needs clang++ (Debian: clang)")
 endif()
-clearsky_build_again(sanitize "${part_for_sanitizers}" 1500 -DCMAKE_CXX_COMPILER=${CMAKE_CXX_COMPILER}
+# With clang, which compiles instrumented code in half the time that g++ takes.
+clearsky_build_again(sanitize "${part_for_sanitizers}" 1500 -DCMAKE_CXX_COMPILER=${CLEARSKY_CLANG}
                      -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 -DCLEARSKY_SANITIZE=address,undefined)

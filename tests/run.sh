@@ -5,7 +5,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 
 source cmake/packages.sh
-need_packages g++ clang cmake ninja-build python3 doctest-dev nlohmann-json3-dev libcli11-dev libstb-dev libgdal-dev
+need_packages g++ clang libclang-rt-dev cmake ninja-build python3 doctest-dev nlohmann-json3-dev libcli11-dev \
+  libstb-dev libgdal-dev
 
 generator=()
 command -v ninja >/dev/null && [ ! -e build/release/CMakeCache.txt ] && generator=(-G Ninja)
@@ -16,4 +17,5 @@ cmake -S . -B build/release "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DCMAKE
   -DCLEARSKY_WARNINGS_AS_ERRORS=ON -DCLEARSKY_TEST_COMPILERS=ON
 cmake --build build/release --parallel "$cores"
 echo "Built with g++ in $((SECONDS - started)) s"
+bash tests/structure/compile_time.sh
 ctest --test-dir build/release --output-on-failure --parallel "$cores" "$@"

@@ -139,7 +139,7 @@ TEST_CASE("Pointer counts its references") {
     detail::Pointer<Counted> a(new Counted(gone));
     CHECK(a->references() == 1);
     detail::Pointer<Counted> b = a, c = std::move(a);
-    CHECK_FALSE(bool(a));
+    CHECK_FALSE(bool(a));  // NOLINT(bugprone-use-after-move)
     CHECK(b == c);
     CHECK(b->references() == 2);
     const auto& itself = c;

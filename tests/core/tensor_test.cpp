@@ -9,7 +9,7 @@ namespace {
 
 TEST_CASE("Tensor: handles share elements, clones do not") {
   Tensor<> a({2, 3}, {1, 2, 3, 4, 5, 6});
-  Tensor<> b = a, c = a.clone();
+  const Tensor<> b = a, c = a.clone();  // NOLINT(performance-unnecessary-copy-initialization)
   a.mutable_data()[0] = 9;
   CHECK(b.at({0, 0}) == 9);
   CHECK(c.at({0, 0}) == 1);

@@ -126,24 +126,23 @@ class BackwardPass {
       return;
     }
     if (edge.node) {
-      collect(*edge.node, std::move(g));
+      collect(edge.node->pending, std::move(g));
       if (!std::exchange(edge.node->queued, true)) {
         queue_.push_back(edge.node);
         std::push_heap(queue_.begin(), queue_.end(), earlier);
       }
     } else if (edge.leaf) {
-      collect(*edge.leaf, std::move(g));
+      collect(edge.leaf->pending, std::move(g));
       if (!std::exchange(edge.leaf->queued, true)) leaves_.push_back(edge.leaf);
     }
   }
 
-  template <class Target>
-  static void collect(Target& target, TensorBase g) {
-    if (target.pending.defined()) {
-      TensorBase sum = std::move(target.pending);
-      target.pending = add_gradients(sum, g);
+  static void collect(TensorBase& pending, TensorBase g) {
+    if (pending.defined()) {
+      const TensorBase sum = std::exchange(pending, {});
+      pending = add_gradients(sum, g);
     } else {
-      target.pending = std::move(g);
+      pending = std::move(g);
     }
   }
 

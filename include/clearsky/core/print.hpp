@@ -153,7 +153,7 @@ std::string to_text(const Tensor<T>& x) {
   }
   std::vector<std::string> cells;
   if constexpr (std::is_same_v<T, bool>) {
-    for (int64_t v : shown) cells.push_back(v ? "true" : "false");
+    for (int64_t v : shown) cells.emplace_back(v ? "true" : "false");
   } else {
     cells = detail::print_cells(shown);
   }

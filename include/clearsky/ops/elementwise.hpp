@@ -191,7 +191,8 @@ template <class T>
 Tensor<T> add_typed(const TensorBase& sum, const TensorBase& g) {
   // Nobody else sees the running sum, and no derivative of it will be taken: add in place.
   const bool in_place = !grad_enabled() && sum.storage()->references() == 1 && sum.is_contiguous();
-  const Tensor<T> a = Tensor<T>::from(sum), b = Tensor<T>::from(g);
+  Tensor<T> a = Tensor<T>::from(sum);
+  const Tensor<T> b = Tensor<T>::from(g);
   if (!in_place) return a + b;
   map_kernel<T, cpu::fn::Add, 2>(a.device(),
                                  {{}, {a.data(), b.data()}, {a.strides(), b.strides()}, a.mutable_data(), a.shape()});
