@@ -1,0 +1,156 @@
+#pragma once
+// The two kinds of block, and the stack of them that one level has.
+
+#include "clearsky/autograd/checkpoint.hpp"
+#include "clearsky/nn/attention.hpp"
+#include "clearsky/nn/norm.hpp"
+#include "clearsky/ops/gate.hpp"
+#include "clearsky/ops/pool.hpp"
+#include "clearsky/tdpcr/config.hpp"
+
+namespace clearsky::tdpcr {
+
+/// Restormer's gated feed-forward part.
+///
+///     [a b] = DW3x3(Conv1x1_{C -> 2 g C}(x))        y = Conv1x1_{g C -> C}(gelu(a) b)
+///
+/// @source Zamir et al., "Restormer", CVPR 2022, arXiv:2111.09881, eq. 3
+template <class T = float>
+struct FeedForward {
+  using value_type = T;
+  nn::Conv2d<T> expand, depthwise, project;
+
+  /// @param hidden  g C, the channels between gate and output
+  FeedForward(int64_t channels, int64_t hidden)
+      : expand(nn::pointwise_conv2d<T>(channels, 2 * hidden)),
+        depthwise(nn::depthwise_conv2d<T>(2 * hidden)),
+        project(nn::pointwise_conv2d<T>(hidden, channels)) {}
+
+  Tensor<T> operator()(const Tensor<T>& x) const { return project(gelu_gate(depthwise(expand(x)))); }
+
+  template <class Visit>
+  void each_part(Visit&& visit) {
+    visit("expand", expand);
+    visit("depthwise", depthwise);
+    visit("project", project);
+  }
+};
+
+/// Restormer's block, (N, H, W, channels) to the same.
+///
+///     y = x + MDTA(LN(x))        z = y + GDFN(LN(y))
+///
+/// @source Zamir et al., "Restormer", CVPR 2022, arXiv:2111.09881, sec. 3
+template <class T = float>
+struct RestormerBlock {
+  using value_type = T;
+  nn::LayerNorm<T> norm1, norm2;
+  nn::Mdta<T> attention;
+  FeedForward<T> feed_forward;
+
+  RestormerBlock(int64_t channels, int64_t heads, double expansion = 2)
+      : norm1(channels),
+        norm2(channels),
+        attention(channels, heads),
+        feed_forward(channels, int64_t(double(channels) * expansion)) {}
+
+  Tensor<T> operator()(const Tensor<T>& x) const {
+    const Tensor<T> y = x + attention(norm1(x));
+    return y + feed_forward(norm2(y));
+  }
+
+  template <class Visit>
+  void each_part(Visit&& visit) {
+    visit("norm1", norm1);
+    visit("attention", attention);
+    visit("norm2", norm2);
+    visit("feed_forward", feed_forward);
+  }
+};
+
+/// NAFNet's block without biases in its convolutions, (N, H, W, channels) to the same.
+///
+///     y = x + beta  Conv1x1(SCA(SG(DW3x3(Conv1x1_{C -> 2C}(LN(x))))))
+///     z = y + gamma Conv1x1(SG(Conv1x1_{C -> 2C}(LN(y))))
+///
+/// SG multiplies the halves of the channels; SCA(u) = u Conv1x1(GAP(u)). beta and gamma start at 0, so a new block
+/// passes its input on.
+/// @source Chen et al., "Simple Baselines for Image Restoration", ECCV 2022, arXiv:2204.04676, Figure 3 c, eq. 4 and 6
+template <class T = float>
+struct NafBlock {
+  using value_type = T;
+  nn::LayerNorm<T> norm1, norm2;
+  nn::Conv2d<T> expand1, depthwise, channel_attention, project1, expand2, project2;
+  nn::Parameter<T> beta, gamma;  ///< (channels)
+
+  explicit NafBlock(int64_t channels)
+      : norm1(channels),
+        norm2(channels),
+        expand1(nn::pointwise_conv2d<T>(channels, 2 * channels)),
+        depthwise(nn::depthwise_conv2d<T>(2 * channels)),
+        channel_attention(nn::pointwise_conv2d<T>(channels, channels)),
+        project1(nn::pointwise_conv2d<T>(channels, channels)),
+        expand2(nn::pointwise_conv2d<T>(channels, 2 * channels)),
+        project2(nn::pointwise_conv2d<T>(channels, channels)),
+        beta({channels}, nn::init::constant(0)),
+        gamma({channels}, nn::init::constant(0)) {}
+
+  Tensor<T> operator()(const Tensor<T>& x) const {
+    const Tensor<T> u = simple_gate(depthwise(expand1(norm1(x))));
+    const Tensor<T> y = x + scaled(project1, beta, u * channel_attention(global_avg_pool(u)));
+    return y + scaled(project2, gamma, simple_gate(expand2(norm2(y))));
+  }
+
+  /// factor * project(x). The factor goes into the weights, which are a few thousand numbers and not a feature map.
+  static Tensor<T> scaled(const nn::Conv2d<T>& project, const nn::Parameter<T>& factor, const Tensor<T>& x) {
+    return conv2d(x, project.weight.value * reshape(factor.value, {factor.value.numel(), 1, 1, 1}));
+  }
+
+  template <class Visit>
+  void each_part(Visit&& visit) {
+    visit("norm1", norm1);
+    visit("expand1", expand1);
+    visit("depthwise", depthwise);
+    visit("channel_attention", channel_attention);
+    visit("project1", project1);
+    visit("beta", beta);
+    visit("norm2", norm2);
+    visit("expand2", expand2);
+    visit("project2", project2);
+    visit("gamma", gamma);
+  }
+};
+
+/// The blocks of one depth, of the configured kind. Their owner names them: visit("blocks", restormer) and the same for
+/// naf, one of which is empty.
+template <class T = float>
+struct Blocks {
+  std::vector<RestormerBlock<T>> restormer;
+  std::vector<NafBlock<T>> naf;
+  bool recompute = false;
+
+  Blocks(const Config& config, int64_t level, int64_t count) : recompute(config.checkpoint_blocks) {
+    const int64_t channels = config.channels(level);
+    for (int64_t i = 0; i < count; ++i) {
+      if (config.block == Block::restormer)
+        restormer.emplace_back(channels, config.heads[size_t(level)], config.expansion);
+      else naf.emplace_back(channels);
+    }
+  }
+
+  Tensor<T> operator()(Tensor<T> x) const {
+    for (const auto& block : restormer) x = run(block, x);
+    for (const auto& block : naf) x = run(block, x);
+    return x;
+  }
+
+ private:
+  template <class B>
+  Tensor<T> run(const B& block, const Tensor<T>& x) const {
+    // Backward comes by a checkpoint only through its inputs: behind a frozen part there is none to come by.
+    if (!recompute || !grad_enabled() || !x.requires_grad()) return block(x);
+    return checkpoint<T>([&block](std::span<const Tensor<T>> in) { return block(in[0]); }, {x});
+  }
+};
+
+}  // namespace clearsky::tdpcr
