@@ -6,8 +6,9 @@
 //     ,b/clear.tif,b/s1.tif,,
 //
 // Empty means absent; without a cloudy image, clouds are simulated on the clear one. Paths are relative to the CSV's
-// folder. The columns may come in any order and some may be left out; id, roi and bucket may be added.
+// folder. The columns may come in any order and some may be left out; id, roi, bucket and dn_offset may be added.
 
+#include <cstdlib>
 #include <map>
 #include <memory>
 #include <set>
@@ -77,13 +78,13 @@ inline RasterDatasetPointer open_manifest(const std::string& path, const RasterO
   CLEARSKY_CHECK(IoError, !records.empty(), "open_manifest: ", path,
                  ": is empty; the first line must read optical_cloudy,optical_clear,sar,label,mask");
   static const std::set<std::string> kColumns = {"optical_cloudy", "optical_clear", "sar", "label", "mask", "id", "roi",
-                                                 "bucket"};
+                                                 "bucket", "dn_offset"};
   std::map<std::string, size_t> columns;
   const std::vector<std::string>& header = records[0].second;
   for (size_t c = 0; c < header.size(); ++c) {
     const std::string name = detail::trimmed(header[c]);
     CLEARSKY_CHECK(IoError, kColumns.count(name) != 0, "open_manifest: ", path, ":1: unknown column ", name,
-                   "; known are optical_cloudy, optical_clear, sar, label, mask, id, roi, bucket");
+                   "; known are optical_cloudy, optical_clear, sar, label, mask, id, roi, bucket, dn_offset");
     CLEARSKY_CHECK(IoError, columns.emplace(name, c).second, "open_manifest: ", path, ":1: column ", name,
                    " appears twice");
   }
@@ -118,6 +119,12 @@ inline RasterDatasetPointer open_manifest(const std::string& path, const RasterO
                    "open_manifest: ", path, ":", line,
                    ": a sample needs sar and at least one of optical_cloudy and optical_clear");
     p.info = {text("id"), text("bucket"), text("roi")};
+    if (const std::string offset = text("dn_offset"); !offset.empty()) {
+      char* end = nullptr;
+      p.dn_offset = std::strtod(offset.c_str(), &end);
+      CLEARSKY_CHECK(IoError, *end == '\0', "open_manifest: ", path, ":", line, ": dn_offset ", offset,
+                     " is not a number");
+    }
     if (p.info.id.empty()) p.info.id = text(p.optical_clear.empty() ? "optical_cloudy" : "optical_clear");
     CLEARSKY_CHECK(IoError, ids.insert(p.info.id).second, "open_manifest: ", path, ":", line, ": the id ", p.info.id,
                    " is used twice");

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 #include <vector>
@@ -16,6 +17,7 @@ namespace clearsky::data {
 struct RasterPaths {
   SampleInfo info;
   std::string optical_cloudy, optical_clear, sar, labels, mask;
+  std::optional<double> dn_offset = {};  ///< where it differs from the data set's
 };
 
 struct RasterOptions {
@@ -24,14 +26,22 @@ struct RasterOptions {
   LabelMap labels = {};
 };
 
+/// The data set's scaling, or the sample's own.
+inline OpticalScaling optical_scaling(const RasterPaths& paths, const RasterOptions& options) {
+  OpticalScaling scaling = options.optical;
+  if (paths.dn_offset) scaling.dn_offset = *paths.dn_offset;
+  return scaling;
+}
+
 /// Reads and scales the images of one sample.
 /// @throws IoError for a file that cannot be read, ShapeError when the images differ in size
 inline Sample read_sample(const RasterPaths& paths, const RasterOptions& options) {
   Sample s;
   s.info = paths.info;
   const auto pixels = [](const std::string& path, int64_t bands) { return geo::read_geotiff(path, {}, bands).pixels; };
+  const OpticalScaling scaling = optical_scaling(paths, options);
   const auto optical = [&](const std::string& path) {
-    return path.empty() ? Tensor<float>{} : scale_optical(pixels(path, kBands), options.optical, &s.invalid_values);
+    return path.empty() ? Tensor<float>{} : scale_optical(pixels(path, kBands), scaling, &s.invalid_values);
   };
   s.optical_cloudy = optical(paths.optical_cloudy);
   s.optical_clear = optical(paths.optical_clear);
@@ -73,7 +83,7 @@ class RasterDataset : public Dataset {
       const std::string& path = p.optical_clear.empty() ? p.optical_cloudy : p.optical_clear;
       if (path.empty()) continue;
       if (files-- <= 0) break;
-      const std::string text = dn_offset_warning(geo::read_geotiff(path, {}, kBands).pixels, options_.optical);
+      const std::string text = dn_offset_warning(geo::read_geotiff(path, {}, kBands).pixels, optical_scaling(p, options_));
       if (!text.empty()) return path + ": " + text;
     }
     return {};

@@ -1,0 +1,52 @@
+#pragma once
+// What training minimises.
+
+#include "clearsky/data/loader.hpp"
+#include "clearsky/ops/carl.hpp"
+#include "clearsky/ops/cross_entropy.hpp"
+#include "clearsky/ops/dice.hpp"
+#include "clearsky/ops/loss.hpp"
+#include "clearsky/ops/ssim.hpp"
+#include "clearsky/train/config.hpp"
+
+namespace clearsky::train {
+
+/// L_rec = l1 L1 + mse MSE + ssim (1 - SSIM) + carl CARL
+///
+/// @param restored  (N, H, W, 13)
+/// @param clear     (N, H, W, 13)
+/// @param cloudy    (N, H, W, 13)  for CARL
+/// @param mask      (N, H, W, 1)   1 where cloudy; needed for cloud_weight and CARL
+/// @throws ValueError when a term needs a mask that the data does not have
+template <class T>
+Tensor<T> reconstruction_loss(const Tensor<T>& restored, const Tensor<T>& clear, const Tensor<T>& cloudy,
+                              const Tensor<T>& mask, const LossOptions& o) {
+  CLEARSKY_CHECK(ValueError, mask.defined() || (o.cloud_weight == 0 && o.carl == 0),
+                 "reconstruction_loss: loss.cloud_weight and loss.carl need cloud masks, which the data does not have; "
+                 "set them to 0");
+  const Tensor<T> weight = o.cloud_weight > 0 ? mask * T(o.cloud_weight) + T(1) : Tensor<T>();
+  Tensor<T> total;
+  const auto add = [&](double factor, const Tensor<T>& term) {
+    const Tensor<T> part = term * T(factor);
+    total = total.defined() ? total + part : part;
+  };
+  if (o.l1 > 0) add(o.l1, l1_loss(restored, clear, weight));
+  if (o.mse > 0) add(o.mse, mse_loss(restored, clear, weight));
+  if (o.ssim > 0) add(o.ssim, T(1) - ssim(restored, clear));
+  if (o.carl > 0) add(o.carl, carl_loss(restored, clear, cloudy, mask, o.carl_lambda));
+  return total;
+}
+
+/// L_seg = cross-entropy + dice Dice
+/// @param logits  (N, H, W, classes)
+/// @param labels  (N, H, W)  255 is ignored
+template <class T>
+Tensor<T> segmentation_loss(const Tensor<T>& logits, const Tensor<uint8_t>& labels, const LossOptions& o) {
+  CrossEntropyOptions options;
+  options.class_weights = o.class_weights;
+  Tensor<T> total = cross_entropy(logits, labels, options);
+  if (o.dice > 0) total = total + dice_loss(logits, labels) * T(o.dice);
+  return total;
+}
+
+}  // namespace clearsky::train
