@@ -63,6 +63,24 @@ struct Model {
     config_.segmentation = true;
   }
 
+  /// Makes trainable what a phase trains and freezes everything else: frozen parameters have no gradient, no optimizer
+  /// state, and keep their bits, and what runs ahead of all trained ones records nothing. Make the optimizer
+  /// afterwards.
+  /// @throws ValueError when there is no segmentation decoder to train
+  void set_trained(Trains trains) {
+    CLEARSKY_CHECK(ValueError, trains == Trains::reconstruction || segmentation_decoder.has_value(),
+                   "set_trained: trains = ", trains,
+                   " but the model has no segmentation decoder; call attach_segmentation() first");
+    nn::each_parameter(*this, [&](const std::string& name, nn::Parameter<T>& p) {
+      const bool segments = name.starts_with("segmentation_decoder."), decodes = name.starts_with("decoder.");
+      const bool on = trains == Trains::all || (trains == Trains::reconstruction && !segments) ||
+                      (trains == Trains::segmentation && segments) ||
+                      (trains == Trains::decoders && (segments || decodes));
+      p.value.set_requires_grad(on);
+      if (!on) p.value.set_grad({});
+    });
+  }
+
   /// @param optical  (N, H, W, bands) the cloudy image in [0, 1]; H and W at least 8
   /// @param sar      (N, H, W, SAR bands) in [0, 1], of the same place; ignored, and may be undefined, for fusion =
   /// none
@@ -77,7 +95,8 @@ struct Model {
     const auto cropped = [&](const Tensor<T>& x) { return slice(slice(x, 1, 0, height), 2, 0, width); };
 
     const Tensor<T> cloudy = padded(optical);
-    const PromptMap<T> prompt = prompt_generator(cloudy);
+    PromptMap<T> prompt;
+    if (config_.gated() || wanted.maps) prompt = prompt_generator(cloudy);
     std::vector<Tensor<T>> gates;
     Features<T> features =
         decoder(encode(cloudy, config_.uses_sar() ? padded(sar) : Tensor<T>(), prompt, wanted.maps ? &gates : nullptr));
@@ -180,23 +199,5 @@ struct Model {
   Decoder<T> decoder;
   std::optional<SegmentationDecoder<T>> segmentation_decoder;
 };
-
-/// Makes trainable what a phase trains and freezes everything else: frozen parameters have no gradient, no optimizer
-/// state, and keep their bits, and what runs ahead of all trained ones records nothing. Make the optimizer afterwards.
-/// @throws ValueError when there is no segmentation decoder to train
-template <class T>
-void set_trained(Model<T>& model, Trains trains) {
-  CLEARSKY_CHECK(ValueError, trains == Trains::reconstruction || model.segmentation_decoder.has_value(),
-                 "set_trained: trains = ", trains,
-                 " but the model has no segmentation decoder; call attach_segmentation() first");
-  nn::each_parameter(model, [&](const std::string& name, nn::Parameter<T>& p) {
-    const bool segments = name.starts_with("segmentation_decoder."), decodes = name.starts_with("decoder.");
-    const bool on = trains == Trains::all || (trains == Trains::reconstruction && !segments) ||
-                    (trains == Trains::segmentation && segments) ||
-                    (trains == Trains::decoders && (segments || decodes));
-    p.value.set_requires_grad(on);
-    if (!on) p.value.set_grad({});
-  });
-}
 
 }  // namespace clearsky::tdpcr
