@@ -14,7 +14,7 @@ cores=$(nproc)
 
 started=$SECONDS
 cmake -S . -B build/release "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=g++ \
-  -DCLEARSKY_WARNINGS_AS_ERRORS=ON -DCLEARSKY_TEST_COMPILERS=ON
+  -DCLEARSKY_TESTS=ON -DCLEARSKY_WARNINGS_AS_ERRORS=ON -DCLEARSKY_TEST_COMPILERS=ON
 cmake --build build/release --parallel "$cores"
 echo "Built with g++ in $((SECONDS - started)) s"
 bash tests/structure/compile_time.sh

@@ -7,4 +7,8 @@
 #include "clearsky/core.hpp"
 #include "clearsky/autograd.hpp"
 #include "clearsky/ops.hpp"
+#include "clearsky/nn.hpp"
+#include "clearsky/optim.hpp"
+#include "clearsky/metrics.hpp"
+#include "clearsky/tdpcr.hpp"
 #include "clearsky/version.hpp"

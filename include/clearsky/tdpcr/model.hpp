@@ -7,6 +7,7 @@
 #include <optional>
 
 #include "clearsky/nn/state_dict.hpp"
+#include "clearsky/ops/elementwise.hpp"
 #include "clearsky/ops/pad.hpp"
 #include "clearsky/tdpcr/encoder.hpp"
 #include "clearsky/tdpcr/prompt.hpp"
