@@ -44,11 +44,6 @@ inline void check_window(const char* op, const Shape& w, int64_t stride_h, int64
   CLEARSKY_CHECK(ShapeError, w[1] >= 1 && w[2] >= 1, op, ": weight ", w, " has an empty window; use at least 1 x 1");
 }
 
-inline void check_bias(const char* op, const Shape& bias, int64_t outputs) {
-  CLEARSKY_CHECK(ShapeError, bias == Shape{outputs}, op, ": bias ", bias, " for ", outputs,
-                 " output channels; it must be ", Shape{outputs});
-}
-
 }  // namespace detail
 
 /// The output shape of conv2d, or a ShapeError that says what to change.

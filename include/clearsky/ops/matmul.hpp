@@ -94,11 +94,13 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
                  "; the weight is (out, in) and the input (..., in)");
   CLEARSKY_CHECK(ShapeError, !bias.defined() || bias.shape() == Shape{weight.size(0)}, "linear: bias ", bias.shape(),
                  " for weight ", weight.shape(), "; it must be (", weight.size(0), ")");
-  // A 1x1 convolution of one row of pixels: bias fused, and the weight gradient split over the rows.
-  const int64_t in = weight.size(1), out = weight.size(0), rows = x.numel() / (std::max)(in, int64_t(1));
+  // A 1x1 convolution of images of one pixel: bias fused, and the weight gradient split over the rows.
+  const int64_t in = weight.size(1), out = weight.size(0);
   Shape shape = x.shape();
+  shape[shape.size() - 1] = 1;
+  const int64_t rows = shape.numel();
   shape[shape.size() - 1] = out;
-  const Tensor<T> y = conv2d(reshape(x, {1, 1, rows, in}), reshape(weight, {out, 1, 1, in}), bias);
+  const Tensor<T> y = conv2d(reshape(x, {rows, 1, 1, in}), reshape(weight, {out, 1, 1, in}), bias);
   return reshape(y, shape);
 }
 
