@@ -3,7 +3,8 @@ file(GLOB program_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/examples/tdpcr
 if(program_sources)
   add_executable(clearsky_program ${program_sources})
   target_link_libraries(clearsky_program PRIVATE clearsky_own_files CLI11::CLI11)
-  set_target_properties(clearsky_program PROPERTIES OUTPUT_NAME clearsky CXX_EXTENSIONS OFF
+  # One translation unit: four of the commands would each compile the whole network, forward and backward.
+  set_target_properties(clearsky_program PROPERTIES OUTPUT_NAME clearsky CXX_EXTENSIONS OFF UNITY_BUILD ON
                                                     RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR})
 else()
   message(STATUS "Program: not built, examples/tdpcr has no sources")

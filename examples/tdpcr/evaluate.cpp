@@ -9,13 +9,13 @@
 namespace clearsky::program {
 namespace {
 
-struct Options {
+struct EvaluateOptions {
   std::string weights, out, part = "test", config;
   std::vector<std::string> set;
   int64_t pictures = 6;
 };
 
-void run(const Options& o) {
+void run_evaluate(const EvaluateOptions& o) {
   train::LoadedModel loaded = train::load_weights(o.weights);
   train::RunConfig config = loaded.config;
   if (!o.config.empty() || !o.set.empty()) {
@@ -50,7 +50,7 @@ void run(const Options& o) {
 
 Run add_evaluate(CLI::App& app) {
   auto* c = app.add_subcommand("evaluate", "Measure a trained model on held-out data");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<EvaluateOptions>();
   c->add_option("--weights", o->weights, "weights.safetensors of a training run")->required();
   c->add_option("--part", o->part, "Which part of the split")->check(CLI::IsMember({"train", "validation", "test"}));
   c->add_option("--config", o->config, "Take the data from this configuration instead of the training's");
@@ -61,7 +61,7 @@ Run add_evaluate(CLI::App& app) {
       "The table has PSNR, SSIM, spectral angle, MAE and RMSE (reflectance) for all, clear and cloudy pixels and per\n"
       "class of cloud cover, beside two baselines: the cloudy image itself, and the training images' mean colour.\n\n"
       "  clearsky evaluate --weights run/weights.safetensors --out report");
-  return [o] { run(*o); };
+  return [o] { run_evaluate(*o); };
 }
 
 }  // namespace clearsky::program

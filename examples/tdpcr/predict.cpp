@@ -9,7 +9,7 @@
 namespace clearsky::program {
 namespace {
 
-struct Options {
+struct PredictOptions {
   std::string weights, optical, sar, out, classes, reliance, uncertainty;
   double dn_offset = -1;
   train::SceneOptions scene;
@@ -23,7 +23,7 @@ void check_finite(const char* what, const std::string& path, int64_t invalid, in
     std::fprintf(stderr, "warning: %s: %lld NaN or infinite values taken as 0\n", path.c_str(), (long long)invalid);
 }
 
-void run(const Options& o) {
+void run_predict(const PredictOptions& o) {
   const train::LoadedModel loaded = train::load_weights(o.weights);
   const train::DataOptions& d = loaded.config.data;
   const geo::Raster optical = geo::read_geotiff(o.optical, {}, data::kBands);
@@ -65,7 +65,7 @@ void run(const Options& o) {
 
 Run add_predict(CLI::App& app) {
   auto* c = app.add_subcommand("predict", "Restore one image pair");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<PredictOptions>();
   c->add_option("--weights", o->weights, "weights.safetensors of a training run")->required();
   c->add_option("--optical", o->optical, "Cloudy Sentinel-2 image: GeoTIFF, 13 bands B1 to B12, digital numbers")
       ->required();
@@ -84,7 +84,7 @@ Run add_predict(CLI::App& app) {
       "The georeference of the optical image is kept.\n\n"
       "  clearsky predict --weights run/weights.safetensors --optical s2.tif --sar s1.tif --out clear.tif\n"
       "      --classes map.tif --tile 512");
-  return [o] { run(*o); };
+  return [o] { run_predict(*o); };
 }
 
 }  // namespace clearsky::program

@@ -9,12 +9,12 @@
 namespace clearsky::program {
 namespace {
 
-struct Options {
+struct SynthesizeOptions {
   data::SyntheticOptions data;
   std::string out;
 };
 
-void run(const Options& o) {
+void run_synthesize(const SynthesizeOptions& o) {
   const data::Synthetic dataset(o.data);
   const int64_t written = data::write_luojiaset(dataset, o.out);
   std::printf("%lld samples of %lld x %lld pixels in %s\n", (long long)written, (long long)o.data.height,
@@ -25,7 +25,7 @@ void run(const Options& o) {
 
 Run add_synthesize(CLI::App& app) {
   auto* c = app.add_subcommand("synthesize", "Write built-in scenes as a LuojiaSET-OSFCR folder tree");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<SynthesizeOptions>();
   o->data.count = 16;
   c->add_option("--out", o->out, "Folder")->required();
   c->add_option("--count", o->data.count, "Samples")->check(CLI::PositiveNumber);
@@ -38,7 +38,7 @@ Run add_synthesize(CLI::App& app) {
       "labels and cloud mask.\n\n"
       "  clearsky synthesize --out tree --count 64\n"
       "  clearsky train --set data.source=luojiaset --set data.path=tree --out run");
-  return [o] { run(*o); };
+  return [o] { run_synthesize(*o); };
 }
 
 }  // namespace clearsky::program

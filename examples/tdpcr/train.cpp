@@ -9,7 +9,7 @@
 namespace clearsky::program {
 namespace {
 
-struct Options {
+struct TrainOptions {
   std::string config, out, resume, weights;
   std::vector<std::string> set;
   bool quiet = false, print_config = false;
@@ -29,7 +29,7 @@ io::Picture curve_picture(const std::vector<train::StepRecord>& curve, int64_t p
   return io::chart({raw, smooth}, {.title = title, .x_label = "step", .y_label = "loss"});
 }
 
-void run(const Options& o) {
+void run_train(const TrainOptions& o) {
   const train::RunConfig config = train::load_config(o.config, o.set);
   if (o.print_config) {
     std::printf("%s\n", train::to_json(config).dump(2).c_str());
@@ -64,7 +64,7 @@ void run(const Options& o) {
 
 Run add_train(CLI::App& app) {
   auto* c = app.add_subcommand("train", "Train a model in two phases");
-  auto o = std::make_shared<Options>();
+  auto o = std::make_shared<TrainOptions>();
   c->add_option("--config", o->config, "JSON file of what differs from the defaults");
   c->add_option("--set", o->set, "Override one key, as in --set phase1.steps=500; may be repeated");
   c->add_option("--out", o->out, "Folder for weights, checkpoint, curves and the resolved configuration");
@@ -79,7 +79,7 @@ Run add_train(CLI::App& app) {
       "  clearsky train --out run --set phase1.steps=2000 --set model.width=16\n"
       "  clearsky train --config run/config.json --out run --resume run/checkpoint.safetensors\n"
       "  clearsky train --print-config > all_keys.json");
-  return [o] { run(*o); };
+  return [o] { run_train(*o); };
 }
 
 }  // namespace clearsky::program

@@ -2,6 +2,7 @@
 // Random crops, flips and turns, alike for all images of a sample, and clouds over its clear image.
 
 #include <algorithm>
+#include <cmath>
 #include <cstdint>
 
 #include "clearsky/core/philox.hpp"
@@ -15,6 +16,11 @@ struct AugmentOptions {
   bool flips = true;                ///< left-right and top-bottom, each with probability 1/2
   bool rotations = true;            ///< by 0, 90, 180 or 270 degrees; a whole image must then be square
   double simulate_probability = 0;  ///< of putting simulated clouds on the clear image in place of the real cloudy one
+  /// Standard deviation of a random gain and offset of each SAR polarisation, which keeps a network that sees few
+  /// scenes from telling them apart by their overall backscatter.
+  double sar_jitter = 0;
+  /// Of blending a sample with another one, images alike. Samples with labels are never blended.
+  double mix_probability = 0;
 };
 
 /// Nothing random: for validation and test.
@@ -77,6 +83,39 @@ inline PixelMap draw_map(int64_t height, int64_t width, const Key& key, const Au
   return map;
 }
 
+/// sar <- gain sar + offset, for each polarisation: gain = e^(spread n1), offset = spread n2, n normal.
+inline void jitter_sar(const Tensor<float>& sar, const Key& key, double spread) {
+  float gain[2], offset[2];
+  for (uint64_t c = 0; c < 2; ++c) {
+    gain[c] = float(std::exp(spread * key.normal(2 * c)));
+    offset[c] = float(spread * key.normal(2 * c + 1));
+  }
+  float* x = sar.mutable_data();
+  for (int64_t i = 0; i < sar.numel(); ++i) x[i] = gain[i % 2] * x[i] + offset[i % 2];
+}
+
+/// a <- share a + (1 - share) b, image by image; only those that both have. The share follows the arcsine law
+/// Beta(1/2, 1/2), so that most blends are close to one of the two.
+/// @source  Zhang et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018, arXiv:1710.09412
+inline void mix_samples(Sample& a, const Sample& b, const Key& key) {
+  const double s = std::sin(1.57079632679489661923 * key.uniform(0));
+  const float share = float(s * s);
+  const auto blend = [&](Tensor<float>& x, const Tensor<float>& y) {
+    if (!x.defined() || !y.defined()) {
+      x = {};
+      return;
+    }
+    float* to = x.mutable_data();
+    const float* from = y.data();
+    for (int64_t i = 0; i < x.numel(); ++i) to[i] = share * to[i] + (1 - share) * from[i];
+  };
+  blend(a.optical_cloudy, b.optical_cloudy);
+  blend(a.optical_clear, b.optical_clear);
+  blend(a.sar, b.sar);
+  blend(a.cloud_mask, b.cloud_mask);
+  blend(a.thickness, b.thickness);
+}
+
 /// One sample, augmented as the key says; all its images alike.
 ///
 /// Without a cloudy image, clouds are always simulated.
@@ -104,6 +143,7 @@ inline Sample augment(const Sample& sample, const Key& key, const AugmentOptions
   apply(sample.labels, out.labels, true);
   apply(sample.cloud_mask, out.cloud_mask, !simulate);
   apply(sample.thickness, out.thickness, !simulate);
+  if (options.sar_jitter > 0 && out.sar.defined()) jitter_sar(out.sar, key.at(5), options.sar_jitter);
   if (simulate) {
     const CloudedImage clouds = simulate_clouds(out.optical_clear, key.at(3), random_clouds(key.at(4)));
     out.optical_cloudy = clouds.optical;

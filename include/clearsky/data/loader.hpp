@@ -135,7 +135,7 @@ class Loader {
   int64_t steps_per_epoch() const { return (dataset_->size() + options_.batch_size - 1) / options_.batch_size; }
 
  private:
-  enum Stream : uint64_t { kOrder = 0x6f72646572, kAugment = 0x6175676d };
+  enum Stream : uint64_t { kOrder = 0x6f72646572, kAugment = 0x6175676d, kMix = 0x6d6978 };
 
   /// The sample at a position of the stream of epochs.
   int64_t sample_at(int64_t position) {
@@ -156,6 +156,11 @@ class Loader {
       const int64_t position = step * options_.batch_size + i;
       const Key key = Key{options_.seed}.at(kAugment, uint64_t(position));
       samples_.push_back(augment(dataset_->load(sample_at(position)), key, options_.augment));
+      const Key mix = key.at(kMix);
+      if (mix.uniform(0) < options_.augment.mix_probability && !samples_.back().labels.defined()) {
+        const Sample partner = dataset_->load(mix.integer(1, dataset_->size()));
+        mix_samples(samples_.back(), augment(partner, mix.at(1), options_.augment), mix.at(2));
+      }
     }
     Batch batch = make_batch(samples_);
     samples_.clear();  // their memory goes back to the pool

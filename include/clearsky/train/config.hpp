@@ -86,6 +86,8 @@ struct AugmentSettings {
   bool flips = true;
   bool rotations = true;
   double simulate_probability = 0;  ///< of simulated clouds over the clear image in place of the real cloudy one
+  double sar_jitter = 0;            ///< spread of a random gain and offset of the SAR image
+  double mix_probability = 0;       ///< of blending a sample with another; samples with labels are never blended
 
   template <class Visit>
   void each_field(Visit&& visit) {
@@ -93,6 +95,8 @@ struct AugmentSettings {
     visit("flips", flips);
     visit("rotations", rotations);
     visit("simulate_probability", simulate_probability);
+    visit("sar_jitter", sar_jitter);
+    visit("mix_probability", mix_probability);
   }
 };
 
@@ -227,8 +231,10 @@ inline void check_config(const RunConfig& c) {
                  "config: data.split = standard is SEN12MS-CR's; use roi, random or ids");
   CLEARSKY_CHECK(ConfigError, c.augment.crop == 0 || c.augment.crop >= 8, "config: augment.crop is ", c.augment.crop,
                  "; use 0 or at least 8");
-  const double p = c.augment.simulate_probability;
-  CLEARSKY_CHECK(ConfigError, 0 <= p && p <= 1, "config: augment.simulate_probability is ", p, "; use 0 to 1");
+  for (double p : {c.augment.simulate_probability, c.augment.mix_probability})
+    CLEARSKY_CHECK(ConfigError, 0 <= p && p <= 1, "config: augment: a probability is ", p, "; use 0 to 1");
+  CLEARSKY_CHECK(ConfigError, 0 <= c.augment.sar_jitter && c.augment.sar_jitter <= 1, "config: augment.sar_jitter is ",
+                 c.augment.sar_jitter, "; use 0 to 1");
   const LossOptions& l = c.loss;
   for (double w : {l.l1, l.mse, l.ssim, l.carl, l.carl_lambda, l.cloud_weight, l.lambda, l.dice})
     CLEARSKY_CHECK(ConfigError, w >= 0, "config: loss: a weight is ", w, "; all must be at least 0");

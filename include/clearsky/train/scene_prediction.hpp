@@ -121,10 +121,6 @@ tdpcr::Outputs<float> predict_scene(const tdpcr::Model<float>& model, const Tens
                  "; use tiles of at least 32 and an overlap below that, or 0 for no tiles");
   const NoGrad guard;
   const int64_t height = optical.size(0), width = optical.size(1);
-  const auto dense = [](tdpcr::Outputs<float> out) {
-    for (Tensor<float>* t : {&out.reconstruction, &out.logits, &out.reliance, &out.uncertainty}) *t = contiguous(*t);
-    return out;
-  };
   const std::vector<detail::Tile> tiles = detail::tiles_of(height, width, options);
   if (tiles.size() == 1) {
     tdpcr::Outputs<float> whole = model(unsqueeze(contiguous(optical), 0), unsqueeze(contiguous(sar), 0));

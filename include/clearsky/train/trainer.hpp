@@ -140,9 +140,9 @@ class Trainer {
     position_ = {phase, 0};
     elapsed_in_phase_ = smooth_loss_ = 0;
     if (segments() && !model_.segmentation_decoder) model_.attach_segmentation(config_.seed);
-    tdpcr::set_trained(model_, config_.phases == Phases::joint ? tdpcr::Trains::all
-                               : phase == 0                    ? tdpcr::Trains::reconstruction
-                                                               : config_.phase2_trains);
+    model_.set_trained(config_.phases == Phases::joint ? tdpcr::Trains::all
+                       : phase == 0                    ? tdpcr::Trains::reconstruction
+                                                       : config_.phase2_trains);
     const OptimizerOptions& o = config_.optimizer;
     optimizer_.emplace(
         nn::trainable_parameters(model_),
@@ -156,7 +156,9 @@ class Trainer {
                                                      .augment = {.crop = a.crop,
                                                                  .flips = a.flips,
                                                                  .rotations = a.rotations,
-                                                                 .simulate_probability = a.simulate_probability}});
+                                                                 .simulate_probability = a.simulate_probability,
+                                                                 .sar_jitter = a.sar_jitter,
+                                                                 .mix_probability = a.mix_probability}});
   }
 
   /// Warm-up from 0, then a cosine down to the lowest rate. @param share  of the phase that is done, 0 to 1
