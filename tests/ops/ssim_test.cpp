@@ -57,7 +57,10 @@ TEST_CASE("ssim") {
        .rejects = {{{.inputs = {{1, 2, 2, 1}, {1, 2, 3, 1}}},
                     "both images must be (N, H, W, C) of one shape, got (1, 2, 2, 1) and (1, 2, 3, 1)"},
                    {{.inputs = {{2, 2}, {2, 2}}}, "both images must be (N, H, W, C)"}},
-       .twice_differentiable = false},
+       .twice_differentiable = false,
+       // Variances are differences of second moments, whose rounding counts (m^2 + s^2) / s^2 times: 4 for uniform
+       // values.
+       .gradient_condition = 4},
       [](const auto& in, const Attrs&) { return ssim(in[0], in[1]); });
 }
 
