@@ -64,16 +64,16 @@ TEST_CASE("checkpoint: one block, and a weight used inside and outside") {
 }
 
 TEST_CASE("checkpoint: a value that was computed outside and is only held gets its gradient, too") {
-  const auto gradients = [](bool checkpointed) {
+  const auto gradients = [](bool checkpointed, bool used_after) {
     const Tensor<> x = rand({10}, Key{1}).set_requires_grad(), w = rand({10}, Key{2}).set_requires_grad();
     const Tensor<> scale = exp(w);
     const auto f = [scale](std::span<const Tensor<>> in) { return tanh(in[0] * scale); };
-    const std::vector<Tensor<>> in{x};
+    const std::vector<Tensor<>> in{x * scale};
     const Tensor<> y = checkpointed ? checkpoint(f, in) : f(in);
-    sum(y * scale).backward();
+    sum(used_after ? y * scale : y).backward();
     return std::vector<std::vector<float>>{x.grad().to_vector(), w.grad().to_vector()};
   };
-  CHECK(gradients(true) == gradients(false));
+  for (const bool used_after : {true, false}) CHECK(gradients(true, used_after) == gradients(false, used_after));
 }
 
 TEST_CASE("checkpoint: works inside grad(), which then leaves .grad() alone") {

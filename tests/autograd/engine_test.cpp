@@ -57,6 +57,14 @@ TEST_CASE("a gradient that the caller holds does not change behind his back") {
   CHECK(y.grad().item() == 2);
 }
 
+TEST_CASE("the gradient of a leaf is its own: changing it changes no other tensor") {
+  const Tensor<> a = leaf({1}), b = leaf({2}), seed({1}, {1});
+  (a + b).backward(seed);  // the gradient of both is the seed
+  a.grad().mutable_data()[0] = 7;
+  CHECK(b.grad().item() == 1);
+  CHECK(seed.item() == 1);
+}
+
 TEST_CASE("backward with a seed weighs the outputs") {
   const Tensor<> x = leaf({1, 2, 3});
   (x * x).backward(Tensor<>({3}, {1, 10, 100}));
