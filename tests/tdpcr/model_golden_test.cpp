@@ -21,9 +21,10 @@ void check_outputs(const Outputs<T>& out, const io::TensorFile& file, const std:
 TEST_CASE_TEMPLATE("every variant of the network gives what PyTorch gives", T, float, double) {
   const io::TensorFile& file = clearsky::test::golden_file("model");
   int cases = 0;
-  for (const auto& [name, text] : file.metadata) {
+  for (const auto& entry : file.metadata) {
+    const std::string& name = entry.first;  // clang 14 lets no lambda, and so no message, see a structured binding
     INFO(name, sizeof(T) == 8 ? " in double" : " in float");
-    Model<T> model(config_from(nlohmann::json::parse(text)));
+    Model<T> model(config_from(nlohmann::json::parse(entry.second)));
     load_golden<T>(model, file, name, "base");
     const NoGrad inference;
     check_outputs(model(file.get_as<T>(name + "/optical"), file.get_as<T>(name + "/sar")), file, name);

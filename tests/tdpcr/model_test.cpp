@@ -172,8 +172,10 @@ TEST_CASE("phase 2: attached later, the segmentation decoder starts as if it had
   CHECK_THROWS_WITH_AS(model.attach_segmentation(5), doctest::Contains("already"), ValueError);
   const nn::StateDict a = nn::state_dict(model), b = nn::state_dict(whole);
   REQUIRE(a.size() == b.size());
-  for (const auto& [name, tensor] : a)
-    CHECK_MESSAGE(Tensor<float>::from(tensor).to_vector() == Tensor<float>::from(b.at(name)).to_vector(), name);
+  for (const auto& entry : a) {
+    const std::vector<float> values = Tensor<float>::from(entry.second).to_vector();
+    CHECK_MESSAGE(values == Tensor<float>::from(b.at(entry.first)).to_vector(), entry.first);
+  }
 }
 
 TEST_CASE("a phase trains what it says, and frozen parameters keep their bits") {
@@ -191,7 +193,9 @@ TEST_CASE("a phase trains what it says, and frozen parameters keep their bits") 
   };
   const Tensor<float> x = optical_of(1, 16, 16), s = sar_of(1, 16, 16);
   for (const bool checkpoint_blocks : {false, true})
-    for (const auto& [trains, parts] : expected) {
+    for (const auto& entry : expected) {
+      const Trains trains = entry.first;
+      const std::set<std::string>& parts = entry.second;
       INFO(to_text(trains), checkpoint_blocks ? ", blocks computed again" : "");
       Config c = tiny();
       c.checkpoint_blocks = checkpoint_blocks;
