@@ -157,31 +157,6 @@ TEST_CASE("gradient accumulation adds up batches: two of 1 move the weights as f
   CHECK(differ < int64_t(joint.size() / 50));
 }
 
-TEST_CASE("after the third step a run takes nothing from the system, and 2,000 steps keep memory flat") {
-  RunConfig c = tiny();
-  c.phase1.steps = 2100;
-  c.phase1.batch_size = 4;
-  c.augment.crop = 8;
-  c.augment.simulate_probability = 0;
-  c.data.count = 6;  // 4 train
-  c.data.split = SplitRule::random;
-  DataParts data = open_data(c);
-  for (int64_t i = 0; i < data.train->size(); ++i) data.train->load(i);  // scenes are made, and kept, once
-  Trainer t(c, data);
-  Progress quiet("", true);
-  t.run_phase(quiet, 3);
-  const MemoryStats third = memory_stats();
-  t.run_phase(quiet, 97);
-  const MemoryStats hundredth = memory_stats();
-  CHECK(hundredth.system_allocations == third.system_allocations);
-#if !defined(CLEARSKY_ADDRESS_SANITIZER)
-  t.run_phase(quiet, 2000);
-  const MemoryStats last = memory_stats();
-  CHECK(last.system_allocations == third.system_allocations);
-  CHECK(last.reserved_bytes == third.reserved_bytes);
-#endif
-}
-
 TEST_CASE("a model that learns: the loss falls, and the weight file gives the same restoration back") {
   const Folder folder("clearsky_learns_test");
   RunConfig c = tiny();

@@ -15,7 +15,9 @@ enum class Device : uint8_t {
 };
 inline constexpr int kDevices = 2;
 
-inline std::string to_text(Device d) { return d == Device::cpu ? "cpu" : "cuda"; }
+inline std::string to_text(Device d) {
+  return d == Device::cpu ? "cpu" : "cuda";
+}
 
 /// One kernel on every device it exists for. Ops call it with a plain struct of pointers and sizes; the CPU slot is
 /// filled where the table is declared, any other by the backend that brings the device.

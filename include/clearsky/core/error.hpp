@@ -47,14 +47,30 @@ class MemoryError : public Error {
 
 namespace detail {
 
-inline std::string to_text(std::string_view s) { return std::string(s); }
-inline std::string to_text(bool v) { return v ? "true" : "false"; }
-inline std::string to_text(int v) { return std::to_string(v); }
-inline std::string to_text(unsigned v) { return std::to_string(v); }
-inline std::string to_text(long v) { return std::to_string(v); }
-inline std::string to_text(long long v) { return std::to_string(v); }
-inline std::string to_text(unsigned long v) { return std::to_string(v); }
-inline std::string to_text(unsigned long long v) { return std::to_string(v); }
+inline std::string to_text(std::string_view s) {
+  return std::string(s);
+}
+inline std::string to_text(bool v) {
+  return v ? "true" : "false";
+}
+inline std::string to_text(int v) {
+  return std::to_string(v);
+}
+inline std::string to_text(unsigned v) {
+  return std::to_string(v);
+}
+inline std::string to_text(long v) {
+  return std::to_string(v);
+}
+inline std::string to_text(long long v) {
+  return std::to_string(v);
+}
+inline std::string to_text(unsigned long v) {
+  return std::to_string(v);
+}
+inline std::string to_text(unsigned long long v) {
+  return std::to_string(v);
+}
 
 /// The shortest of %.6g and %.9g that loses nothing a reader of a message would miss.
 inline std::string to_text(double v) {
@@ -63,7 +79,9 @@ inline std::string to_text(double v) {
   return std::string(buffer, size_t(length));
 }
 // A char pointer would otherwise convert to bool before it converts to string_view.
-inline std::string to_text(const char* s) { return s; }
+inline std::string to_text(const char* s) {
+  return s;
+}
 
 /// ".../include/clearsky/ops/softmax.hpp" -> "clearsky/ops/softmax.hpp": the same text on every machine.
 inline std::string_view short_path(std::string_view path) {
@@ -83,10 +101,10 @@ template <class Kind, class... Parts>
 
 /// Throws clearsky::Kind unless `condition` holds. The message is built only on failure, from parts:
 /// strings, numbers, and any library type that has a to_text() beside it.
-#define CLEARSKY_CHECK(Kind, condition, ...)                                         \
-  do {                                                                               \
-    if (!(condition)) [[unlikely]]                                                   \
-      ::clearsky::detail::fail<::clearsky::Kind>(__FILE__, __LINE__, __VA_ARGS__);   \
+#define CLEARSKY_CHECK(Kind, condition, ...)                                       \
+  do {                                                                             \
+    if (!(condition)) [[unlikely]]                                                 \
+      ::clearsky::detail::fail<::clearsky::Kind>(__FILE__, __LINE__, __VA_ARGS__); \
   } while (false)
 
 /// Throws clearsky::Kind. For a branch that is reached only when something is wrong.

@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <mutex>
+#include <utility>
 #include <vector>
 #if defined(__linux__)
 #include <sys/mman.h>
@@ -62,10 +63,31 @@ inline void permit_access(const void*, size_t) {}
 /// Free blocks by size class: 8 classes per power of two, so at most an eighth of a block is unused.
 class MemoryPool {
  public:
-  /// Never destroyed: tensors in static storage may outlive any order of destruction.
+  /// The pool of the program's own threads. Never destroyed: tensors in static storage may outlive any order of
+  /// destruction.
   static MemoryPool& global() {
-    static MemoryPool* const pool = new MemoryPool;
+    static MemoryPool* const pool = &number(0);
     return *pool;
+  }
+
+  /// Pool `i` of the process, made when first asked for. Threads that run beside the program's own ones have pools of
+  /// their own (PoolOfThread): what each takes then depends on its own work alone and not on what happens at the same
+  /// time elsewhere, so that in a steady state not even an unlucky coincidence asks the system for more.
+  static MemoryPool& number(size_t i) {
+    Registry& r = registry();
+    std::lock_guard lock(r.mutex);
+    while (r.pools.size() <= i) r.pools.push_back(new MemoryPool);
+    return *r.pools[i];
+  }
+
+  /// The pool of this thread.
+  static MemoryPool& current() { return thread_pool_ != nullptr ? *thread_pool_ : global(); }
+
+  template <class Visit>
+  static void each(Visit&& visit) {
+    Registry& r = registry();
+    std::lock_guard lock(r.mutex);
+    for (MemoryPool* pool : r.pools) visit(*pool);
   }
 
   void* allocate(size_t bytes) {
@@ -187,9 +209,35 @@ class MemoryPool {
                   " are in use); use a smaller batch or tile");
   }
 
+  struct Registry {
+    std::mutex mutex;
+    std::vector<MemoryPool*> pools;
+  };
+  static Registry& registry() {
+    static Registry* const r = new Registry;
+    return *r;
+  }
+
+  friend class PoolOfThread;
+  static inline thread_local MemoryPool* thread_pool_ = nullptr;
+
   mutable std::mutex mutex_;
   std::vector<void*> free_[kClasses];
   MemoryStats stats_;
+};
+
+/// While alive, this thread takes its memory from pool `i`. Pool 0 is the program's own, the threads of parallel_for
+/// have 1 and up, and threads that prepare data kDataPool.
+class [[nodiscard]] PoolOfThread {
+ public:
+  static constexpr size_t kDataPool = 1024;
+  explicit PoolOfThread(size_t i) : before_(std::exchange(MemoryPool::thread_pool_, &MemoryPool::number(i))) {}
+  ~PoolOfThread() { MemoryPool::thread_pool_ = before_; }
+  PoolOfThread(const PoolOfThread&) = delete;
+  PoolOfThread& operator=(const PoolOfThread&) = delete;
+
+ private:
+  MemoryPool* before_;
 };
 
 /// For standard containers that should not touch the system's heap in a steady state.
@@ -199,8 +247,8 @@ struct PoolAllocator {
   PoolAllocator() = default;
   template <class U>
   PoolAllocator(const PoolAllocator<U>&) {}
-  T* allocate(size_t n) { return static_cast<T*>(MemoryPool::global().allocate(n * sizeof(T))); }
-  void deallocate(T* p, size_t n) noexcept { MemoryPool::global().release(p, n * sizeof(T)); }
+  T* allocate(size_t n) { return static_cast<T*>(MemoryPool::current().allocate(n * sizeof(T))); }
+  void deallocate(T* p, size_t n) noexcept { MemoryPool::current().release(p, n * sizeof(T)); }
   template <class U>
   friend bool operator==(const PoolAllocator&, const PoolAllocator<U>&) {
     return true;
@@ -218,8 +266,10 @@ template <class T>
 class Scratch {
  public:
   explicit Scratch(int64_t count)
-      : bytes_(size_t(count) * sizeof(T)), data_(static_cast<T*>(detail::MemoryPool::global().allocate(bytes_))) {}
-  ~Scratch() { detail::MemoryPool::global().release(data_, bytes_); }
+      : bytes_(size_t(count) * sizeof(T)),
+        pool_(&detail::MemoryPool::current()),
+        data_(static_cast<T*>(pool_->allocate(bytes_))) {}
+  ~Scratch() { pool_->release(data_, bytes_); }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   T* data() const { return data_; }
@@ -227,18 +277,28 @@ class Scratch {
 
  private:
   size_t bytes_;
+  detail::MemoryPool* pool_;
   T* data_;
 };
 
+/// Over the pools of all threads. The peak is the sum of the pools' own peaks.
 inline MemoryStats memory_stats() {
-  return detail::MemoryPool::global().stats();
+  MemoryStats total;
+  detail::MemoryPool::each([&](const detail::MemoryPool& pool) {
+    const MemoryStats s = pool.stats();
+    total.live_bytes += s.live_bytes;
+    total.peak_bytes += s.peak_bytes;
+    total.reserved_bytes += s.reserved_bytes;
+    total.system_allocations += s.system_allocations;
+  });
+  return total;
 }
 inline void reset_peak_memory() {
-  detail::MemoryPool::global().reset_peak();
+  detail::MemoryPool::each([](detail::MemoryPool& pool) { pool.reset_peak(); });
 }
 /// Gives cached memory that nobody holds back to the system.
 inline void release_cached_memory() {
-  detail::MemoryPool::global().trim();
+  detail::MemoryPool::each([](detail::MemoryPool& pool) { pool.trim(); });
 }
 
 }  // namespace clearsky

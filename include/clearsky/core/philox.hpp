@@ -50,7 +50,9 @@ struct Key {
     const auto r = bits(index);
     return double(((uint64_t(r[0]) << 32) | r[1]) >> 11) * 0x1p-53;
   }
-  constexpr double uniform(uint64_t index, double low, double high) const { return low + (high - low) * uniform(index); }
+  constexpr double uniform(uint64_t index, double low, double high) const {
+    return low + (high - low) * uniform(index);
+  }
 
   /// Uniform integer in [0, bound), bound from 1 to 2^31. Bias below bound / 2^64.
   constexpr int64_t integer(uint64_t index, int64_t bound) const {

@@ -24,7 +24,8 @@ class Shape {
   Shape() = default;
   Shape(std::initializer_list<int64_t> sizes) : Shape(std::span<const int64_t>(sizes.begin(), sizes.size())) {}
   explicit Shape(std::span<const int64_t> sizes) : rank_(int64_t(sizes.size())) {
-    CLEARSKY_CHECK(ShapeError, rank_ <= kMaxRank, "Shape: ", rank_, " dimensions; at most ", kMaxRank, " are supported");
+    CLEARSKY_CHECK(ShapeError, rank_ <= kMaxRank, "Shape: ", rank_, " dimensions; at most ", kMaxRank,
+                   " are supported");
     std::copy(sizes.begin(), sizes.end(), sizes_);
   }
   /// `rank` times the same value.
@@ -111,9 +112,8 @@ inline Shape broadcast_shape(const char* op, const Shape& a, const Shape& b) {
   for (int64_t d = 1; d <= rank; ++d) {
     const int64_t u = d <= a.rank() ? a[size_t(a.rank() - d)] : 1;
     const int64_t v = d <= b.rank() ? b[size_t(b.rank() - d)] : 1;
-    CLEARSKY_CHECK(ShapeError, u == v || u == 1 || v == 1, op, ": shapes ", a, " and ", b,
-                   " do not broadcast: sizes ", u, " and ", v, " at dim ", rank - d,
-                   "; they must be equal, or one of them 1");
+    CLEARSKY_CHECK(ShapeError, u == v || u == 1 || v == 1, op, ": shapes ", a, " and ", b, " do not broadcast: sizes ",
+                   u, " and ", v, " at dim ", rank - d, "; they must be equal, or one of them 1");
     out[size_t(rank - d)] = u == 1 ? v : u;
   }
   return out;

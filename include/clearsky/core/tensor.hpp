@@ -36,8 +36,9 @@ namespace detail {
 /// no longer the one it saw.
 class Storage : public RefCounted {
  public:
-  Storage(size_t bytes, Device device) : bytes_(bytes), device_(device), data_(MemoryPool::global().allocate(bytes)) {}
-  ~Storage() override { MemoryPool::global().release(data_, bytes_); }
+  Storage(size_t bytes, Device device)
+      : bytes_(bytes), device_(device), pool_(&MemoryPool::current()), data_(pool_->allocate(bytes)) {}
+  ~Storage() override { pool_->release(data_, bytes_); }
 
   void* data() const { return data_; }
   size_t bytes() const { return bytes_; }
@@ -49,6 +50,7 @@ class Storage : public RefCounted {
   size_t bytes_;
   Device device_;
   uint64_t version_ = 0;
+  MemoryPool* pool_;  // of the thread that made it; another one may drop it
   void* data_;
 };
 

@@ -104,6 +104,7 @@ class ThreadPool {
   }
 
   void work(int64_t thread, uint64_t seen) {
+    const PoolOfThread memory{size_t(thread)};
     inside_parallel_region = true;
     while (true) {
       for (int spin = 0; generation_.load(std::memory_order_acquire) == seen; ++spin) {

@@ -98,6 +98,7 @@ class Loader {
     CLEARSKY_CHECK(ValueError, options.batch_size >= 1 && options.prefetch >= 0 && options.first_step >= 0,
                    "Loader: batch_size ", options.batch_size, " must be at least 1, prefetch ", options.prefetch,
                    " and first_step ", options.first_step, " at least 0");
+    rehearse();
     start();
   }
   ~Loader() { stop(); }
@@ -106,6 +107,10 @@ class Loader {
 
   /// The batch of this step; waits for it if need be.
   Batch next() {
+    if (step_ > options_.first_step) {
+      rehearsal_.clear();
+      rehearsal_handles_.clear();
+    }
     if (options_.prefetch == 0) {
       Batch batch = make(step_);
       ++step_;
@@ -168,6 +173,23 @@ class Loader {
     return batch;
   }
 
+  /// Takes from the pool, until the second next(), all that the two threads can ever hold at once: so that what the
+  /// first step of training takes comes on top, and no later coincidence makes the pool ask the system for more.
+  void rehearse() {
+    if (options_.prefetch == 0) return;
+    // Tensors' small objects come from the common pool, whichever thread makes them.
+    const int64_t handles = (options_.prefetch + 3) * (options_.batch_size + 1) * 8;
+    for (int64_t i = 0; i < handles; ++i) rehearsal_handles_.emplace_back(64 * size_t(1 + i % 3));
+    const clearsky::detail::PoolOfThread memory{clearsky::detail::PoolOfThread::kDataPool};
+    std::vector<Workspace<char>> small;
+    // The lattices of simulated clouds have sizes that are drawn: a few blocks of every small size.
+    for (size_t bytes = 64; bytes <= 16384; bytes += (bytes / 8 + 63) / 64 * 64)
+      for (int i = 0; i < 4; ++i) small.emplace_back(bytes);
+    small.clear();
+    for (int64_t i = 0; i < options_.prefetch + 2; ++i) rehearsal_.push_back(make(step_ + i));
+    epoch_ = -1;
+  }
+
   void start() {
     stopping_ = false;
     error_ = nullptr;
@@ -186,6 +208,7 @@ class Loader {
   void work() {
     // The pool's threads belong to the training step: what this thread does runs on this thread alone.
     clearsky::detail::inside_parallel_region = true;
+    const clearsky::detail::PoolOfThread memory{clearsky::detail::PoolOfThread::kDataPool};
     std::unique_lock lock(mutex_);
     while (true) {
       changed_.wait(lock, [&] { return stopping_ || int64_t(ready_.size()) < options_.prefetch; });
@@ -213,6 +236,8 @@ class Loader {
   int64_t epoch_ = -1;  // whose order is in order_
   std::vector<int64_t> order_;
   std::vector<Sample> samples_;
+  std::vector<Batch> rehearsal_;
+  std::vector<Workspace<char>> rehearsal_handles_;
   std::deque<Batch> ready_;
   std::exception_ptr error_;
   bool stopping_ = false;
