@@ -42,8 +42,8 @@ struct Parameter {
   Initial initial;
 
   Parameter() = default;
-  /// Filled by its rule, from a key that depends on the shape alone; initialise() gives each parameter numbers of its
-  /// own.
+  /// Filled by its rule from one fixed key, so that a layer on its own works at once; initialise() gives each parameter
+  /// of a module numbers of its own.
   Parameter(const Shape& shape, const Initial& rule) : value(shape), initial(rule) {
     fill_initial(value, initial, Key{});
     value.set_requires_grad();

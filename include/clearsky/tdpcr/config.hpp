@@ -144,8 +144,8 @@ struct Config {
   bool segmentation = true;  ///< whether the segmentation decoder is there from the start
   int64_t segmentation_width = 64;
   int64_t classes = 7;
-  /// Keep only the input of each block in training and compute the rest again in backward: less memory, a third more
-  /// time. Changes no result.
+  /// Keep only the input of each block in training and compute the rest again in backward: a quarter of the memory, a
+  /// third more time, the same bits. The model must stay where it is until backward is done.
   bool checkpoint_blocks = false;
 
   int64_t channels(int64_t level) const { return width << level; }
