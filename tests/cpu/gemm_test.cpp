@@ -98,7 +98,7 @@ TEST_CASE_TEMPLATE("gemm is the product across its blocks", T, float, double) {
       compare_with_definition<T>({1, 1100, 40, 40, a, b, true});  // several blocks of rows
       compare_with_definition<T>({1, 40, 300, 70, a, b, true});   // blocks of columns, the last panel narrow
       compare_with_definition<T>({1, 9, 50, 2100, a, b, true});   // several passes over the sum; as a long sum, too
-      compare_with_definition<T>({1, 300, 260, 2100, a, b});      // several passes and too large for a long sum
+      compare_with_definition<T>({1, 300, 260, 2100, a, b, true});  // several passes and too large for a long sum
       compare_with_definition<T>({3, 20, 33, 17, a, b, true});    // a few products
       compare_with_definition<T>({70, 9, 5, 6, a, b});            // many
       compare_with_definition<T>({5, 30, 20, 10, a, b, true, true});

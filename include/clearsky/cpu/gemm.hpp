@@ -16,6 +16,7 @@
 #include "clearsky/core/memory.hpp"
 #include "clearsky/core/threads.hpp"
 #include "clearsky/cpu/simd.hpp"
+#include "clearsky/cpu/transpose.hpp"
 
 namespace clearsky::cpu {
 
@@ -67,6 +68,13 @@ template <class T, int Rows, int Vectors>
   for (int r = 0; r < Rows; ++r) {
     CLEARSKY_UNROLL
     for (int v = 0; v < Vectors; ++v) sums[r][v] = Vec<T>{};
+  }
+
+  // What is written is in the cache by the time the sums are done.
+  CLEARSKY_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    CLEARSKY_UNROLL
+    for (int v = 0; v < Vectors; ++v) __builtin_prefetch(c + r * t.c_row + v * kLane, 1);
   }
 
   const int64_t a_row = t.a_row, a_step = t.a_step, b_step = t.b_step;
@@ -161,15 +169,26 @@ void pack_panel(const T* b, int64_t b_row, int64_t b_column, int64_t k, int64_t 
     }
     return;
   }
-  // Blocks, so that lines of both sides are used while they are in the cache.
-  constexpr int64_t kBlock = 16;
-  for (int64_t begin = 0; begin < k; begin += kBlock) {
-    const int64_t end = (std::min)(k, begin + kBlock);
-    for (int64_t j = 0; j < columns; ++j)
-      for (int64_t p = begin; p < end; ++p) to[p * width + j] = b[p * b_row + j * b_column];
-    for (int64_t p = begin; p < end; ++p)
-      for (int64_t j = columns; j < width; ++j) to[p * width + j] = T(0);
-  }
+  constexpr int64_t kLane = kLanes<T>;
+  for (int64_t j = 0; j < width; j += kLane)
+    for (int64_t p = 0; p < k; p += kLane) {
+      const int64_t present = (std::min)(kLane, columns - j), steps = (std::min)(kLane, k - p);
+      const T* from = b + p * b_row + j * b_column;
+      T* out = to + p * width + j;
+      if (b_row == 1) {
+        Vec<T> square[kLane];
+        CLEARSKY_UNROLL
+        for (int64_t i = 0; i < kLane; ++i)
+          square[i] = i < present ? load_partial(from + i * b_column, steps) : Vec<T>{};
+        transpose_square<T>(square);
+        CLEARSKY_UNROLL
+        for (int64_t i = 0; i < kLane; ++i)
+          if (i < steps) store(out + i * width, square[i]);
+      } else {
+        for (int64_t q = 0; q < steps; ++q)
+          for (int64_t i = 0; i < kLane; ++i) out[q * width + i] = i < present ? from[q * b_row + i * b_column] : T(0);
+      }
+    }
 }
 
 /// Panels per block of a parallel loop that packs them: waking a thread must not cost more than it saves.
@@ -179,17 +198,25 @@ int64_t panels_per_block(int64_t k) {
   return kLeastWork / (k * kTileColumns<T> + 1) + 1;
 }
 
-/// (m, k) as groups of kTileRows rows, (groups, k, kTileRows), missing rows as 0; for rows that are not contiguous.
+/// Elements between two groups of pack_rows: a line more than they hold, or all groups would fall on the same lines of
+/// the cache.
+template <class T>
+int64_t group_step(int64_t k) {
+  return k * kTileRows + 64 / int64_t(sizeof(T));
+}
+
+/// (m, k) as groups of kTileRows rows, each (k, kTileRows), missing rows as 0; for rows that are not contiguous.
 template <class T>
 void pack_rows(const T* a, int64_t a_row, int64_t a_column, int64_t m, int64_t k, T* to) {
+  const int64_t step = group_step<T>(k);
   const int64_t whole = a_row == 1 ? m / kTileRows : 0;
   for (int64_t p = 0; p < k; ++p)
     for (int64_t g = 0; g < whole; ++g)
-      std::memcpy(to + (g * k + p) * kTileRows, a + p * a_column + g * kTileRows, size_t(kTileRows) * sizeof(T));
+      std::memcpy(to + g * step + p * kTileRows, a + p * a_column + g * kTileRows, size_t(kTileRows) * sizeof(T));
   for (int64_t first = whole * kTileRows; first < m; first += kTileRows)
     for (int64_t p = 0; p < k; ++p)
       for (int64_t r = first; r < first + kTileRows; ++r)
-        to[first * k + p * kTileRows + r - first] = r < m ? a[r * a_row + p * a_column] : T(0);
+        to[first / kTileRows * step + p * kTileRows + r - first] = r < m ? a[r * a_row + p * a_column] : T(0);
 }
 
 /// Where A lies: element (row, segment s, k) at a[row * row_step + offsets[s] + k * k_step].
@@ -241,18 +268,33 @@ int64_t sum_step(const Gemm<T>& p) {
   return p.a_column == 1 ? 2048 : 256;
 }
 
+/// Memory that is read soon: fetched into the second-level cache piece by piece, between tiles.
+struct Ahead {
+  const char* at = nullptr;
+  const char* end = nullptr;
+  int64_t piece = 0;  // bytes
+
+  Ahead() = default;
+  Ahead(const void* begin, int64_t bytes, int64_t pieces)
+      : at(static_cast<const char*>(begin)), end(at + bytes), piece(bytes / pieces + 64) {}
+  void fetch() {
+    const char* const stop = (std::min)(end, at + piece);
+    for (; at < stop; at += 64) __builtin_prefetch(at, 0, 2);
+  }
+};
+
 /// Part of C on one thread: `rows` rows from the first of p.a and of c, the panels [first, last), the steps of the sum
 /// that p.a and `packed` hold.
 /// @param packed  B's panels, panel_step apart
 template <class T>
 void gemm_block(const Gemm<T>& p, int64_t rows, int64_t first, int64_t last, const T* packed, int64_t panel_step,
-                int64_t k, bool add) {
+                int64_t k, bool add, Ahead ahead_a = {}, Ahead ahead_b = {}) {
   Tile<T> t{};
   t.length = k;
   t.c_row = p.n;
   t.add = add;
   const bool in_place = p.a_column == 1;
-  const Scratch<T> groups(in_place ? 1 : (rows + kTileRows - 1) / kTileRows * kTileRows * k);
+  const Scratch<T> groups(in_place ? 1 : (rows + kTileRows - 1) / kTileRows * group_step<T>(k));
   if (!in_place) pack_rows(p.a, p.a_row, p.a_column, rows, k, groups.data());
   t.a_row = in_place ? p.a_row : 1;
   t.a_step = in_place ? 1 : kTileRows;
@@ -263,15 +305,23 @@ void gemm_block(const Gemm<T>& p, int64_t rows, int64_t first, int64_t last, con
     t.b_step = panel_width<T>(t.columns);
     t.bias = p.bias == nullptr || add ? nullptr : p.bias + column;
     if (in_place) {
-      t.a = p.a;
-      t.c = p.c + column;
-      run_tiles(t, rows);
+      for (int64_t r = 0; r < rows; r += kTileRows) {
+        t.a = p.a + r * p.a_row;
+        t.c = p.c + r * p.n + column;
+        if (i == first)
+          for (int64_t q = 0; q < kTileRows; ++q)
+            for (int64_t at = 0; at < k; at += 64 / int64_t(sizeof(T)))
+              __builtin_prefetch(t.a + (kTileRows + q) * p.a_row + at, 0, 2);
+        run_tiles(t, (std::min)(int64_t(kTileRows), rows - r));
+      }
       continue;
     }
     for (int64_t r = 0; r < rows; r += kTileRows) {
-      t.a = groups.data() + r * k;
+      t.a = groups.data() + r / kTileRows * group_step<T>(k);
       t.c = p.c + r * p.n + column;
       run_tiles(t, (std::min)(int64_t(kTileRows), rows - r));
+      ahead_a.fetch();
+      ahead_b.fetch();
     }
   }
 }
@@ -294,19 +344,25 @@ void add_slots(const T* parts, int64_t slots, int64_t count, T* sum) {
 template <class T>
 void gemm_long_sum(const Gemm<T>& p, int64_t chunk) {
   const int64_t chunks = (p.k + chunk - 1) / chunk, size = p.m * p.n, panels = panel_count<T>(p.n);
-  constexpr int64_t kStep = 256;
+  // What a pass packs stays in the second-level cache, while the next pass's part comes there.
+  const int64_t step = std::clamp(49152 / (p.m + p.n) / 16 * 16, int64_t(64), int64_t(256));
+  const int64_t tiles = panels * ((p.m + kTileRows - 1) / kTileRows);
+  const bool dense_a = p.a_row == 1 && p.a_column == p.m, dense_b = p.b_column == 1 && p.b_row == p.n;
   const Scratch<T> parts(chunks * size);
   parallel_for(p.k, chunk, [&](int64_t begin, int64_t end) {
     Gemm<T> q = p;
     q.c = parts.data() + begin / chunk * size;
     q.bias = nullptr;
-    const Scratch<T> packed(panels * kTileColumns<T> * kStep);
-    for (int64_t at = begin; at < end; at += kStep) {
-      const int64_t k = (std::min)(kStep, end - at), panel_step = kTileColumns<T> * k;
+    const Scratch<T> packed(panels * kTileColumns<T> * step);
+    for (int64_t at = begin; at < end; at += step) {
+      const int64_t k = (std::min)(step, end - at), panel_step = kTileColumns<T> * k;
       for (int64_t i = 0; i < panels; ++i)
         pack_panel(p.b + at * p.b_row, p.b_row, p.b_column, k, p.n, i, packed.data() + i * panel_step);
       q.a = p.a + at * p.a_column;
-      gemm_block(q, p.m, 0, panels, packed.data(), panel_step, k, at != begin);
+      const int64_t bytes = std::clamp(end - at - k, int64_t(0), step) * int64_t(sizeof(T));
+      const Ahead ahead_a = dense_a ? Ahead(q.a + k * p.m, bytes * p.m, tiles) : Ahead();
+      const Ahead ahead_b = dense_b ? Ahead(p.b + (at + k) * p.n, bytes * p.n, tiles) : Ahead();
+      gemm_block(q, p.m, 0, panels, packed.data(), panel_step, k, at != begin, ahead_a, ahead_b);
     }
   });
   add_slots(parts.data(), chunks, size, p.c);

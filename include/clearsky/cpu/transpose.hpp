@@ -1,0 +1,35 @@
+#pragma once
+// Transposes a square of vectors in registers.
+
+#include <utility>
+
+#include "clearsky/cpu/simd.hpp"
+
+namespace clearsky::cpu::detail {
+
+/// Swaps the upper right with the lower left squares of `Step` lanes in rows a and b.
+template <class T, int64_t Step, int64_t... Lane>
+inline void swap_squares(Vec<T>& a, Vec<T>& b, std::integer_sequence<int64_t, Lane...>) {
+  constexpr int64_t kLane = kLanes<T>;
+#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+  const Vec<T> upper = __builtin_shufflevector(a, b, ((Lane & Step) == 0 ? Lane : kLane + Lane - Step)...);
+  b = __builtin_shufflevector(a, b, ((Lane & Step) == 0 ? Lane + Step : kLane + Lane)...);
+  a = upper;
+#else
+  const Vec<T> upper{((Lane & Step) == 0 ? a[Lane] : b[Lane - Step])...};
+  b = Vec<T>{((Lane & Step) == 0 ? a[Lane + Step] : b[Lane])...};
+  a = upper;
+#endif
+}
+
+/// rows[i][j] and rows[j][i] change places: squares within squares.
+template <class T, int64_t Step = kLanes<T> / 2>
+inline void transpose_square(Vec<T> (&rows)[kLanes<T>]) {
+  CLEARSKY_UNROLL
+  for (int64_t i = 0; i < kLanes<T>; ++i)
+    if ((i & Step) == 0)
+      swap_squares<T, Step>(rows[i], rows[i + Step], std::make_integer_sequence<int64_t, kLanes<T>>{});
+  if constexpr (Step > 1) transpose_square<T, Step / 2>(rows);
+}
+
+}  // namespace clearsky::cpu::detail
