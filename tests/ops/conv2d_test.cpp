@@ -191,8 +191,9 @@ TEST_CASE_TEMPLATE("conv2d and its gradients across bands, panels and blocks", T
            sample({1, 17, 16, 2}, {32, 3, 3, 2}, {{"padding", 1}}),
            sample({1, 30, 31, 17}, {18, 3, 3, 17}, {{"padding", 1}, {"stride", 2}}),
            sample({1, 20, 20, 36}, {34, 3, 3, 18}, {{"padding", 2}, {"dilation", 2}, {"groups", 2}}),
-           sample({1, 30, 100, 12}, {20, 3, 3, 12}),  // no padding
-           sample({2, 33, 40, 20}, {40, 1, 1, 20}),   // dw as a long sum
+           sample({1, 9, 8, 14}, {16, 3, 3, 7}, {{"padding", 1}, {"groups", 2}}),  // a group is half a vector
+           sample({1, 30, 100, 12}, {20, 3, 3, 12}),                               // no padding
+           sample({2, 33, 40, 20}, {40, 1, 1, 20}),                                // dw as a long sum
            sample({3, 13, 14, 48}, {48, 3, 3, 1}, {{"padding", 1}, {"groups", 48}}),
            sample({1, 12, 9, 37}, {37, 3, 3, 1}, {{"padding", 1}, {"groups", 37}}),
            sample({1, 12, 11, 37}, {37, 5, 5, 1}, {{"padding", 2}, {"groups", 37}, {"stride", 2}}),

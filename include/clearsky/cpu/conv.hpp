@@ -285,7 +285,7 @@ struct WeightSum {
   }
 
   /// Whole vectors are read from dy when it gives the columns; what lies behind its last element must exist.
-  bool copies_dy() const { return turned && p->shape.outputs % kLanes<T> != 0; }
+  bool copies_dy() const { return turned && outputs % kLanes<T> != 0; }
   int64_t band_elements(int64_t count) const { return rows.cover(count) * pitch + kTileColumns<T>; }
   int64_t dy_elements(int64_t count) const {
     return copies_dy() ? count * p->shape.out_width * p->shape.outputs + kTileColumns<T> : 1;
