@@ -1,6 +1,7 @@
 // clearsky: trains, evaluates and applies TDP-CR, which makes a cloud-free image and a land-cover map of one cloudy
 // Sentinel-2 image and a Sentinel-1 image.
 
+#include <csignal>
 #include <cstdio>
 #include <exception>
 #include <string>
@@ -60,6 +61,9 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "clearsky: %s\n", one_line(e.what()).c_str());
     return 2;
   }
+  // A limit on the size of files then shows as an error of the write, which cleans up, and not as a signal, which would
+  // end the program in the middle of a file.
+  std::signal(SIGXFSZ, SIG_IGN);
   try {
     if (threads > 0) clearsky::set_threads(threads);
     for (const auto& [command, run] : commands)
