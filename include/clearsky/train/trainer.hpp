@@ -31,9 +31,13 @@ class Trainer {
     check_config(config_);
     CLEARSKY_CHECK(ConfigError, data_.train->size() > 0, "train: the split leaves no sample to train on");
     colour_ = mean_colour(*data_.train);
-    // Without a residual the network starts from the best constant, not from grey.
-    if (config_.model.residual == tdpcr::Residual::none)
+    // Without a residual the network starts from the best constant, not from grey and noise.
+    if (config_.model.residual == tdpcr::Residual::none) {
       std::copy(colour_.begin(), colour_.end(), model_.decoder.head.bias.value.mutable_data());
+      const Tensor<float>& w = model_.decoder.head.weight.value;
+      float* head = w.mutable_data();
+      for (int64_t i = 0; i < w.numel(); ++i) head[i] *= 0.1f;
+    }
     if (!folder_.empty()) {
       io::make_folders(folder_);
       io::atomic_write_text(folder_ + "/config.json", to_json(config_).dump(2) + "\n");
