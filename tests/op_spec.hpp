@@ -55,6 +55,9 @@ struct Sample {
   double low = -1, high = 1;
   /// Central differences only work where the function is smooth: false for values drawn onto kinks and extremes.
   bool gradcheck = true;
+  /// For smooth samples that are too large for gradcheck: one central difference along a direction that moves every
+  /// element, so that no block of a gradient can be wrong or missing.
+  bool direction = false;
 };
 
 /// What is right, in double.
@@ -199,6 +202,42 @@ inline void check_gradients(const std::vector<Tensor<float>>& got, const std::ve
   }
 }
 
+/// The derivative along one direction, from the double gradients and from a central difference.
+template <class Call>
+void check_direction(const Call& call, const Inputs& in, const Attrs& attrs, double condition) {
+  const double step = GradcheckOptions{}.step;
+  auto leaves = typed<double>(in);
+  for (auto& x : leaves) x.set_requires_grad();
+  const Tensor<double> y = call(leaves, attrs);
+  const Tensor<double> w = rand<double>(y.shape(), Key{0x77656967}, 0.5, 1.5);
+  const auto grads = grad(y, leaves, w);
+  double got = 0, squares = 0, side[2] = {}, size = 0;
+  Inputs moved[2] = {typed<double>(in), typed<double>(in)};
+  for (size_t k = 0; k < in.size(); ++k) {
+    const Tensor<double> d = randn<double>(in[k].shape(), Key{0x64697265, k});
+    const std::vector<double> g = grads[k].to_vector();
+    for (int64_t i = 0; i < d.numel(); ++i) {
+      const double v = d.data()[i] * (g.empty() ? 0 : g[size_t(i)]);
+      got += v;
+      squares += v * v;
+      for (int s = 0; s < 2; ++s) moved[s][k].mutable_data()[i] += (s ? step : -step) * d.data()[i];
+    }
+  }
+  for (int s = 0; s < 2; ++s) {
+    const std::vector<double> values = call(moved[s], attrs).to_vector();
+    for (size_t i = 0; i < values.size(); ++i) {
+      side[s] += values[i] * w.data()[i];
+      size += std::fabs(values[i] * w.data()[i]);
+    }
+  }
+  const double want = (side[1] - side[0]) / (2 * step);
+  // The terms have random signs, so their squares stand for the size of the sum; the difference carries the rounding of
+  // both sides.
+  const double allowed = 1e-6 * std::sqrt(squares) + 4e-16 * condition * size / step;
+  CHECK_MESSAGE(std::fabs(got - want) <= allowed, "along a direction backward gives ", got, ", central difference ",
+                want, ", allowed difference ", allowed);
+}
+
 template <class Call>
 void check_sample(const OpSpec& spec, const Call& call, const Sample& sample) {
   const Inputs in = draw(sample);
@@ -211,6 +250,13 @@ void check_sample(const OpSpec& spec, const Call& call, const Sample& sample) {
   check_values(results[0], want, "double");
   check_values(results_float[0], want, "float");
   check_gradients(results_float, results, spec.gradient_condition);
+  // Float and double take the same path: memory that neither writes is NaN (main.cpp) in both.
+  if (std::none_of(want.values.begin(), want.values.end(), [](double v) { return std::isnan(v); }))
+    for (size_t k = 1; k < results.size(); ++k) {
+      const std::vector<double> g = results[k].to_vector();
+      CHECK_MESSAGE(std::none_of(g.begin(), g.end(), [](double v) { return std::isnan(v); }), "NaN in the gradient of ",
+                    "input ", k - 1);
+    }
 
   // Same bits again, and for other numbers of threads.
   const int64_t before = threads();
@@ -233,6 +279,7 @@ void check_sample(const OpSpec& spec, const Call& call, const Sample& sample) {
     check_gradients(again, results, spec.gradient_condition);
   }
 
+  if (sample.direction) check_direction(call, in, sample.attrs, spec.gradient_condition);
   if (sample.gradcheck && results.size() > 1) {
     const auto f = [&](const Inputs& at) { return call(at, sample.attrs); };
     CHECK_NOTHROW(gradcheck(f, in_double, {.name = spec.name.c_str()}));

@@ -55,7 +55,8 @@ Sample sample(int64_t batch, int64_t heads, int64_t queries, int64_t keys, int64
               bool check = true) {
   return {.inputs = {{batch, heads, queries, width}, {batch, heads, keys, width}, {batch, heads, keys, width}},
           .attrs = std::move(attrs),
-          .gradcheck = check};
+          .gradcheck = check,
+          .direction = !check};
 }
 
 TEST_CASE("scaled_dot_product_attention") {
@@ -221,7 +222,8 @@ TEST_CASE("window_attention") {
                    {.inputs = {{0, 2, 2, 3}, {0, 2, 2, 3}, {0, 2, 2, 3}}, .attrs = {{"heads", 1}, {"window", 2}}},
                    {.inputs = {{1, 24, 12, 10}, {1, 24, 12, 10}, {1, 24, 12, 10}},  // 144 keys: two blocks
                     .attrs = {{"heads", 2}, {"window", 12}},
-                    .gradcheck = false}},
+                    .gradcheck = false,
+                    .direction = true}},
        .rejects = {{{.inputs = {{1, 4, 4, 4}, {1, 4, 4, 4}, {1, 4, 4, 2}}, .attrs = {{"heads", 2}, {"window", 2}}},
                     "window_attention: q (1, 4, 4, 4), k (1, 4, 4, 4) and v (1, 4, 4, 2) must all be one (N, H, W, C)"},
                    {{.inputs = {{1, 4, 5, 4}, {1, 4, 5, 4}, {1, 4, 5, 4}}, .attrs = {{"heads", 2}, {"window", 2}}},

@@ -64,7 +64,7 @@ Expected qkv_reference(const Inputs& in, const Attrs&) {
 }
 
 Sample sample(int64_t n, int64_t h, int64_t w, int64_t c, int64_t heads, bool check = true, double size = 1) {
-  return {.inputs = {{n, h, w, 3 * c}, {heads}}, .low = -size, .high = size, .gradcheck = check};
+  return {.inputs = {{n, h, w, 3 * c}, {heads}}, .low = -size, .high = size, .gradcheck = check, .direction = !check};
 }
 
 TEST_CASE("channel_attention_qkv") {
@@ -101,7 +101,7 @@ TEST_CASE("channel_attention_qkv") {
 TEST_CASE("channel_attention") {
   const auto shapes = [](int64_t n, int64_t h, int64_t w, int64_t c, int64_t heads, bool check = true) {
     const Shape x{n, h, w, c};
-    return Sample{.inputs = {x, x, x, {heads}}, .gradcheck = check};
+    return Sample{.inputs = {x, x, x, {heads}}, .gradcheck = check, .direction = !check};
   };
   run({.name = "channel_attention",
        .reference =

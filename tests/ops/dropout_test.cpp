@@ -18,7 +18,8 @@ Expected dropped(const Tensor<double>& x, double p, int64_t unit) {
 std::vector<Sample> samples(const std::vector<Shape>& shapes) {
   std::vector<Sample> all;
   for (double p : {0.0, 0.3, 0.5, 0.97, 1.0})
-    for (const Shape& s : shapes) all.push_back({.inputs = {s}, .attrs = {{"p", p}}, .gradcheck = s.numel() < 100});
+    for (const Shape& s : shapes)
+      all.push_back({.inputs = {s}, .attrs = {{"p", p}}, .gradcheck = s.numel() < 100, .direction = true});
   return all;
 }
 

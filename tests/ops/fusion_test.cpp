@@ -37,7 +37,8 @@ Sample sample(const Shape& x, double inject, double low = -1, double high = 1, b
           .attrs = {{"inject", inject}},
           .low = low,
           .high = high,
-          .gradcheck = check};
+          .gradcheck = check,
+          .direction = !check};
 }
 
 std::vector<Sample> samples() {

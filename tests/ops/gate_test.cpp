@@ -25,13 +25,17 @@ const std::vector<Sample> kSamples = {
     {.inputs = {{3, 32}}},
     {.inputs = {{5, 2}}},
     {.inputs = {{10}}},
-    {.inputs = {{4, 10}}, .low = -6, .high = 6, .gradcheck = false},  // both tails of the normal distribution
-    {.inputs = {{4, 10}}, .low = -300, .high = 300, .gradcheck = false},
+    {.inputs = {{4, 10}},
+     .low = -6,
+     .high = 6,
+     .gradcheck = false,
+     .direction = true},  // both tails of the normal distribution
+    {.inputs = {{4, 10}}, .low = -300, .high = 300, .gradcheck = false, .direction = true},
     {.inputs = {{0, 4}}},
     {.inputs = {{3, 0}}},
     {.inputs = {{2, 0, 3, 4}}},
-    {.inputs = {{2, 21, 23, 66}}, .gradcheck = false},  // several blocks
-    {.inputs = {{2, 20002}}, .gradcheck = false},       // a row longer than a block
+    {.inputs = {{2, 21, 23, 66}}, .gradcheck = false, .direction = true},  // several blocks
+    {.inputs = {{2, 20002}}, .gradcheck = false, .direction = true},       // a row longer than a block
 };
 
 TEST_CASE("gelu_gate") {

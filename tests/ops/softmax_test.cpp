@@ -71,14 +71,32 @@ const std::vector<Sample> kSamples = {
     {.inputs = {{0, 3}}, .attrs = {{"dim", 1}}},
     {.inputs = {{3, 0}}, .attrs = {{"dim", 1}}},
     {.inputs = {{2, 0, 3}}, .attrs = {{"dim", 1}}},
-    {.inputs = {{500, 33}}, .attrs = {{"dim", 1}}, .gradcheck = false},                     // several blocks of rows
-    {.inputs = {{5, 31, 333}}, .attrs = {{"dim", 1}}, .gradcheck = false},                  // several blocks of columns
-    {.inputs = {{2, 5001}}, .attrs = {{"dim", 1}}, .gradcheck = false},                     // a row longer than a block
-    {.inputs = {{7}}, .attrs = {{"dim", 0}}, .low = 720, .high = 722, .gradcheck = false},  // e^720 overflows a double
-    {.inputs = {{7, 3}}, .attrs = {{"dim", 0}}, .low = 720, .high = 722, .gradcheck = false},
-    {.inputs = {{6, 5}}, .attrs = {{"dim", 1}}, .low = -802, .high = -800, .gradcheck = false},  // all underflow
-    {.inputs = {{4, 6}}, .attrs = {{"dim", 1}}, .low = -1e4, .high = 1e4, .gradcheck = false},   // most become 0
-    {.inputs = {{6, 4}}, .attrs = {{"dim", 0}}, .low = -1e4, .high = 1e4, .gradcheck = false},
+    {.inputs = {{500, 33}}, .attrs = {{"dim", 1}}, .gradcheck = false, .direction = true},  // several blocks of rows
+    {.inputs = {{5, 31, 333}},
+     .attrs = {{"dim", 1}},
+     .gradcheck = false,
+     .direction = true},                                                                    // several blocks of columns
+    {.inputs = {{2, 5001}}, .attrs = {{"dim", 1}}, .gradcheck = false, .direction = true},  // a row longer than a block
+    {.inputs = {{7}},
+     .attrs = {{"dim", 0}},
+     .low = 720,
+     .high = 722,
+     .gradcheck = false,
+     .direction = true},  // e^720 overflows a double
+    {.inputs = {{7, 3}}, .attrs = {{"dim", 0}}, .low = 720, .high = 722, .gradcheck = false, .direction = true},
+    {.inputs = {{6, 5}},
+     .attrs = {{"dim", 1}},
+     .low = -802,
+     .high = -800,
+     .gradcheck = false,
+     .direction = true},  // all underflow
+    {.inputs = {{4, 6}},
+     .attrs = {{"dim", 1}},
+     .low = -1e4,
+     .high = 1e4,
+     .gradcheck = false,
+     .direction = true},  // most become 0
+    {.inputs = {{6, 4}}, .attrs = {{"dim", 0}}, .low = -1e4, .high = 1e4, .gradcheck = false, .direction = true},
 };
 
 TEST_CASE("softmax") {
