@@ -144,7 +144,7 @@ refuses 1 "empty" train "${tiny[@]}" --set data.source=luojiaset --set data.path
 refuses 1 "does not fit an image of 32 x 32" train "${tiny[@]}" "${from_tree[@]}" --set augment.crop=64 --out out --quiet
 refuses 1 "no sample has the id" train "${tiny[@]}" "${from_tree[@]}" --set data.split=ids --set 'data.test_ids=["p99"]' --out out --quiet
 cp -r tree labels && for file in labels/*/land_cover_maps/*.tif; do tiff "$file" 32 32 1 uint8 '9'; done
-refuses 1 "9" train "${tiny[@]}" --set data.source=luojiaset --set data.path=labels --set phases=joint --out out --quiet
+refuses 1 "label 9" train "${tiny[@]}" --set data.source=luojiaset --set data.path=labels --set phases=joint --out out --quiet
 cp -r tree sizes && for file in sizes/*/s1/*.tif; do tiff "$file" 16 32 2 float32 '-10.0'; done
 refuses 1 "16, 32" train "${tiny[@]}" --set data.source=luojiaset --set data.path=sizes --out out --quiet
 cp -r tree torn && for file in torn/*/s2/*.tif; do head -c 1500 "$file" >part && mv part "$file"; done
