@@ -1,6 +1,7 @@
 #pragma once
 // The encoders: optical and SAR have the same form.
 
+#include "clearsky/nn/conv2d.hpp"
 #include "clearsky/ops/pixel_shuffle.hpp"
 #include "clearsky/tdpcr/blocks.hpp"
 
