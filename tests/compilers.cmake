@@ -2,8 +2,8 @@
 # one run of ctest counts everything. A part of the tests where time is short: what is hard on a compiler or on memory.
 
 find_program(CLEARSKY_CLANG clang++)
-set(part_for_clang "core/|autograd/|cpu/|io/|optim/|metrics/|ops/(view|elementwise|matmul|conv2d|attention|norm|fusion)")
-set(part_for_sanitizers "core/|autograd/|cpu/|io/|ops/(view|reduce|matmul|conv2d|attention|resize|pad)")
+set(part_for_clang "core/|autograd/|cpu/|io/|metrics/|ops/(view|matmul|conv2d|attention|norm|fusion)|tdpcr/blocks")
+set(part_for_sanitizers "core/|autograd/|cpu/|io/|ops/(view|matmul|conv2d|attention|resize|pad)")
 
 # Adds NAME.build, then NAME.FOLDER for each folder that has a file in `part`.
 function(clearsky_build_again name part seconds)
