@@ -186,7 +186,11 @@ class Loader {
     for (size_t bytes = 64; bytes <= 16384; bytes += (bytes / 8 + 63) / 64 * 64)
       for (int i = 0; i < 4; ++i) small.emplace_back(bytes);
     small.clear();
-    for (int64_t i = 0; i < options_.prefetch + 2; ++i) rehearsal_.push_back(make(step_ + i));
+    try {
+      for (int64_t i = 0; i < options_.prefetch + 2; ++i) rehearsal_.push_back(make(step_ + i));
+    } catch (...) {
+      samples_.clear();  // a sample that cannot be read is the business of the next() that asks for it
+    }
     epoch_ = -1;
   }
 
