@@ -134,6 +134,8 @@ constexpr To convert_element(From v) {
   else if constexpr (from16) return convert_element<To>(float(v));
   else if constexpr (to16) return To(float(v));
   else if constexpr (std::is_same_v<To, bool>) return v != From(0);
+  // By way of int64_t: a float outside a small unsigned type's range has no defined value there, and wraps this way.
+  else if constexpr (std::is_floating_point_v<From> && std::is_integral_v<To>) return To(static_cast<int64_t>(v));
   else return static_cast<To>(v);
 }
 
