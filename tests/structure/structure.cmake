@@ -7,7 +7,6 @@ set(structure ${CMAKE_CURRENT_SOURCE_DIR}/structure)
 
 add_test(NAME structure.layers COMMAND Python3::Interpreter ${structure}/layers.py)
 add_test(NAME structure.errors COMMAND Python3::Interpreter ${structure}/errors.py)
-add_test(NAME structure.ops_have_rows COMMAND Python3::Interpreter ${structure}/ops_have_rows.py)
 
 get_target_property(gdal_folder GDAL::GDAL INTERFACE_INCLUDE_DIRECTORIES)
 add_test(NAME structure.headers
