@@ -1,6 +1,7 @@
 """training.safetensors: ten steps of each phase with the model of model.safetensors, from the same weights.
 
-A step: forward, loss, backward, scale all gradients by min(1, 0.5 / (norm + 1e-6)), AdamW. Batches 0, 1, 0, 1, ...
+A step: forward, loss, backward, scale all gradients by min(1, 0.5 / (norm + 1e-6)), AdamW with a learning rate that
+rises over five steps and falls along half a cosine. Batches 0, 1, 0, 1, ...
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from model import BASE, build_model
 STEPS = 10
 LAMBDA = 0.5
 ADAMW = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 1e-3}
+WARMUP = 5
 CLIP = 0.5
 RUNS = {"phase1": (1, ""), "phase2_segmentation": (2, "segmentation"), "phase2_decoders": (2, "decoders"), "phase2_all": (2, "all")}
 
@@ -40,6 +42,9 @@ def run(phase: int, trains: str, data: list[dict[str, torch.Tensor]]) -> tuple[t
     model = build_model(BASE)
     trained = tdpcr.set_trained(model, phase, trains)
     optimizer = torch.optim.AdamW(trained, **ADAMW, foreach=False)
+    rise = torch.optim.lr_scheduler.LinearLR(optimizer, start_factor=1 / WARMUP, total_iters=WARMUP - 1)
+    fall = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=STEPS - WARMUP)
+    schedule = torch.optim.lr_scheduler.SequentialLR(optimizer, [rise, fall], milestones=[WARMUP])
     losses, norms = [], []
     for step in range(STEPS):
         batch = data[step % 2]
@@ -55,6 +60,7 @@ def run(phase: int, trains: str, data: list[dict[str, torch.Tensor]]) -> tuple[t
         losses.append(loss.item())
         norms.append(torch.nn.utils.clip_grad_norm_(trained, CLIP).item())
         optimizer.step()
+        schedule.step()
     return model, losses, norms
 
 
@@ -74,5 +80,5 @@ def build() -> None:
             elif not torch.equal(p, start[key]):
                 raise ValueError(f"{name}: frozen {key} has changed")
         print(f"  {name}: loss {losses[0]:.4f} -> {losses[-1]:.4f}, gradient norm {min(norms):.3f} to {max(norms):.3f}")
-    about = {"steps": STEPS, "lambda": LAMBDA, "clip": CLIP, "clip_epsilon": 1e-6, **ADAMW, "initial_weights": "model.safetensors: base/weight.*"}
+    about = {"steps": STEPS, "lambda": LAMBDA, "clip": CLIP, "clip_epsilon": 1e-6, "warmup": WARMUP, **ADAMW, "initial_weights": "model.safetensors: base/weight.*"}
     golden.write("training", tensors, {"training": json.dumps(about)})
