@@ -12,10 +12,10 @@ generator=()
 command -v ninja >/dev/null && [ ! -e build/release/CMakeCache.txt ] && generator=(-G Ninja)
 cores=$(nproc)
 
-# The parts with clang and under sanitizers have not passed as a whole yet: CLEARSKY_TEST_COMPILERS=ON adds them.
+# CLEARSKY_TEST_COMPILERS=OFF leaves out what clang and the sanitizers build again: a third of the time.
 started=$SECONDS
 cmake -S . -B build/release "${generator[@]}" -DCMAKE_BUILD_TYPE=Release -DCMAKE_CXX_COMPILER=g++ \
-  -DCLEARSKY_TESTS=ON -DCLEARSKY_WARNINGS_AS_ERRORS=ON -DCLEARSKY_TEST_COMPILERS="${CLEARSKY_TEST_COMPILERS:-OFF}"
+  -DCLEARSKY_TESTS=ON -DCLEARSKY_WARNINGS_AS_ERRORS=ON -DCLEARSKY_TEST_COMPILERS="${CLEARSKY_TEST_COMPILERS:-ON}"
 cmake --build build/release --parallel "$cores"
 echo "Built with g++ in $((SECONDS - started)) s"
 bash tests/structure/compile_time.sh

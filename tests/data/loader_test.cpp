@@ -124,6 +124,21 @@ TEST_CASE("make_batch: what all have, what some have, what differs") {
   CHECK_THROWS_AS(data::make_batch({}), ValueError);
 }
 
+TEST_CASE("make_batch: the opacity is the thickness where it is known, else the mask") {
+  std::vector<data::Sample> samples = {coordinates(4, 4, 1), coordinates(4, 4, 2), coordinates(4, 4, 3)};
+  for (data::Sample& s : samples) s.cloud_mask = full<float>({4, 4}, 1.0f);
+  samples[1].thickness = full<float>({4, 4}, 0.25f);
+  samples[2].cloud_mask = {};
+  const data::Batch b = data::make_batch(samples);
+  CHECK(b.knows_opacity == std::vector<uint8_t>{1, 1, 0});
+  CHECK(b.opacity.at({0, 3, 3, 0}) == 1);
+  CHECK(b.opacity.at({1, 0, 0, 0}) == 0.25f);
+  CHECK(b.opacity.at({2, 1, 2, 0}) == 0);
+  for (data::Sample& s : samples) s.cloud_mask = s.thickness = {};
+  CHECK_FALSE(data::make_batch(samples).opacity.defined());
+  CHECK(data::make_batch(samples).knows_opacity == std::vector<uint8_t>{0, 0, 0});
+}
+
 data::DatasetPointer small_set(int64_t count = 5) {
   return std::make_shared<data::Cached>(
       std::make_shared<data::Synthetic>(data::SyntheticOptions{.count = count, .height = 24, .width = 24}));

@@ -139,6 +139,23 @@ TEST_CASE("the maps are reports: they carry no gradient") {
   CHECK_FALSE(out.uncertainty.requires_grad());
 }
 
+TEST_CASE(
+    "uncertainty with its gradient, where a loss asks for it: same numbers, reaching the prompt generator alone") {
+  Model<> model(tiny());
+  const Tensor<float> x = optical_of(1, 12, 20), s = sar_of(1, 12, 20);
+  const Outputs<> report = model(x, s), out = model(x, s, {.logits = false, .maps = false, .uncertainty = true});
+  CHECK(out.uncertainty.to_vector() == report.uncertainty.to_vector());
+  CHECK_FALSE(out.reliance.defined());
+  sum(out.uncertainty).backward();
+  nn::each_parameter(model, [](const std::string& name, nn::Parameter<float>& p) {
+    const bool reached = name.starts_with("prompt_generator.") && !name.ends_with("embeddings");
+    CHECK_MESSAGE(p.value.grad().defined() == reached, name);
+  });
+  Config c = tiny();
+  c.prompt = Prompt::bank;  // has none: zeros
+  CHECK_FALSE(Model<>(c)(x, s, {.maps = false, .uncertainty = true}).uncertainty.requires_grad());
+}
+
 TEST_CASE("without SAR the second image may be absent") {
   Config c = tiny();
   c.fusion = Fusion::none;

@@ -28,6 +28,23 @@ TEST_CASE("losses: the mask weighs cloudy pixels, each term by its factor") {
   CHECK(reconstruction_loss<float>(clear, clear, clear, {}, o).item() == doctest::Approx(0).epsilon(1e-6));
 }
 
+TEST_CASE("losses: the uncertainty follows the opacity of the samples of which it is known") {
+  data::Batch batch;
+  batch.infos.resize(2);
+  batch.opacity = Tensor<float>({2, 1, 2, 1}, {1, 0.5f, 0, 0});
+  batch.knows_opacity = {1, 1};
+  Tensor<float> u({2, 1, 2, 1}, {0.5f, 0.5f, 0.2f, 0});
+  u.set_requires_grad(true);
+  CHECK(uncertainty_loss(u, batch).item() == doctest::Approx((0.25 + 0.04) / 4));
+  batch.knows_opacity = {1, 0};
+  const Tensor<float> loss = uncertainty_loss(u, batch);
+  CHECK(loss.item() == doctest::Approx(0.25 / 2));
+  loss.backward();
+  CHECK(u.grad().to_vector() == std::vector<float>{-0.5f, 0, 0, 0});
+  batch.knows_opacity = {0, 0};
+  CHECK_FALSE(uncertainty_loss(u, batch).defined());
+}
+
 TEST_CASE("losses: labels of 255 count nowhere, classes weigh as told") {
   const Tensor<float> logits({1, 1, 2, 2}, {0, 0, 3, 0});
   LossOptions o;

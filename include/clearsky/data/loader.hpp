@@ -30,6 +30,8 @@ struct Batch {
   Tensor<uint8_t> labels;   ///< (N, H, W)      255 for samples without labels; undefined when none has them
   Tensor<float> mask;       ///< (N, H, W, 1)   0 for samples without one; undefined when none has one
   Tensor<float> thickness;  ///< (N, H, W, 1)   0 for samples without one; undefined when none has one
+  Tensor<float> opacity;    ///< (N, H, W, 1)   of the clouds: the thickness where it is known, else the mask, else 0
+  std::vector<uint8_t> knows_opacity;  ///< (N)  whether opacity is known of a sample: 1 or 0
   std::vector<SampleInfo> infos;
   int64_t step = 0;  ///< which batch of the run this is
   int64_t size() const { return int64_t(infos.size()); }
@@ -66,6 +68,17 @@ inline Batch make_batch(std::span<const Sample> samples) {
   stack(&Sample::labels, batch.labels, {n, h, w}, false, kIgnored);
   stack(&Sample::cloud_mask, batch.mask, {n, h, w, 1}, false, 0.0f);
   stack(&Sample::thickness, batch.thickness, {n, h, w, 1}, false, 0.0f);
+  if (batch.mask.defined() || batch.thickness.defined()) {
+    batch.opacity = Tensor<float>(Shape{n, h, w, 1});
+    float* p = batch.opacity.mutable_data();
+    for (const Sample& s : samples) {
+      const Tensor<float>& known = s.thickness.defined() ? s.thickness : s.cloud_mask;
+      if (known.defined()) copy_mapped(known, {0, 0, h, w}, p);
+      else std::fill_n(p, h * w, 0.0f);
+      p += h * w;
+    }
+  }
+  for (const Sample& s : samples) batch.knows_opacity.push_back(s.thickness.defined() || s.cloud_mask.defined());
   for (const Sample& s : samples) batch.infos.push_back(s.info);
   return batch;
 }

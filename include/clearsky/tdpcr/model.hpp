@@ -21,14 +21,15 @@ struct Outputs {
   Tensor<T> reconstruction;  ///< (N, H, W, bands)
   Tensor<T> logits;          ///< (N, H, W, classes); undefined without a segmentation decoder
   Tensor<T> reliance;        ///< (N, H, W, 1)  the fusion gates' mean, 0 to 1: where SAR was used; no gradient
-  Tensor<T> uncertainty;     ///< (N, H, W, 1)  the prompt's entropy, 0 to 1; no gradient
+  Tensor<T> uncertainty;     ///< (N, H, W, 1)  the prompt's entropy, 0 to 1; its gradient only where it is asked for
 };
 
 /// Which outputs to compute. Training asks only for what its loss reads.
 struct Wanted {
   bool reconstruction = true;
-  bool logits = true;  ///< where a segmentation decoder is attached
-  bool maps = true;    ///< reliance and uncertainty
+  bool logits = true;        ///< where a segmentation decoder is attached
+  bool maps = true;          ///< reliance and uncertainty, both without gradient
+  bool uncertainty = false;  ///< uncertainty with its gradient, for a loss
 };
 
 template <class T = float>
@@ -97,7 +98,7 @@ struct Model {
 
     const Tensor<T> cloudy = padded(optical);
     PromptMap<T> prompt;
-    if (config_.gated() || wanted.maps) prompt = prompt_generator(cloudy);
+    if (config_.gated() || wanted.maps || wanted.uncertainty) prompt = prompt_generator(cloudy);
     std::vector<Tensor<T>> gates;
     Features<T> features =
         decoder(encode(cloudy, config_.uses_sar() ? padded(sar) : Tensor<T>(), prompt, wanted.maps ? &gates : nullptr));
@@ -107,10 +108,12 @@ struct Model {
       const NoGrad reports_only;
       out.reliance = mean_gate(gates, cloudy.size(1), cloudy.size(2));
       if (out.reliance.defined()) out.reliance = cropped(out.reliance);
-      const Tensor<T> u = prompt.uncertainty.defined()
-                              ? resize(prompt.uncertainty.detach(), cloudy.size(1), cloudy.size(2))
-                              : zeros<T>({cloudy.size(0), cloudy.size(1), cloudy.size(2), 1});
-      out.uncertainty = cropped(u);
+    }
+    if (wanted.maps || wanted.uncertainty) {
+      const Tensor<T>& u = prompt.uncertainty;
+      out.uncertainty = u.defined()
+                            ? cropped(resize(wanted.uncertainty ? u : u.detach(), cloudy.size(1), cloudy.size(2)))
+                            : zeros<T>({optical.size(0), height, width, 1});
     }
     if (wanted.logits && segmentation_decoder.has_value()) out.logits = cropped((*segmentation_decoder)(features));
     if (wanted.reconstruction) {

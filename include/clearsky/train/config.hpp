@@ -100,15 +100,17 @@ struct AugmentSettings {
   }
 };
 
-/// L_rec = l1 L1 + mse MSE + ssim (1 - SSIM) + carl CARL, and L_seg = cross-entropy + dice Dice.
+/// L_rec = l1 L1 + mse MSE + ssim (1 - SSIM) + carl CARL, and L_seg = cross-entropy + dice Dice. Where the prompt
+/// generator is trained, the loss has uncertainty times uncertainty_loss() as well.
 struct LossOptions {
   double l1 = 0.9;
   double mse = 0;
   double ssim = 0.1;
-  double carl = 0;          ///< needs a cloud mask
-  double carl_lambda = 1;   ///< weight of the plain term within CARL
-  double cloud_weight = 0;  ///< L1's and MSE's pixels weigh 1 + cloud_weight * mask; 5 in model.md
-  double lambda = 0.1;      ///< weight of L_seg beside L_rec, where both are trained
+  double carl = 0;            ///< needs a cloud mask
+  double carl_lambda = 1;     ///< weight of the plain term within CARL
+  double cloud_weight = 0;    ///< L1's and MSE's pixels weigh 1 + cloud_weight * mask; 5 in model.md
+  double uncertainty = 0.05;  ///< weight of what ties the prompt's uncertainty to the clouds, where they are known
+  double lambda = 0.1;        ///< weight of L_seg beside L_rec, where both are trained
   double dice = 0;
   std::vector<double> class_weights;  ///< of the cross-entropy; empty: all 1
 
@@ -120,6 +122,7 @@ struct LossOptions {
     visit("carl", carl);
     visit("carl_lambda", carl_lambda);
     visit("cloud_weight", cloud_weight);
+    visit("uncertainty", uncertainty);
     visit("lambda", lambda);
     visit("dice", dice);
     visit("class_weights", class_weights);
@@ -236,7 +239,7 @@ inline void check_config(const RunConfig& c) {
   CLEARSKY_CHECK(ConfigError, 0 <= c.augment.sar_jitter && c.augment.sar_jitter <= 1, "config: augment.sar_jitter is ",
                  c.augment.sar_jitter, "; use 0 to 1");
   const LossOptions& l = c.loss;
-  for (double w : {l.l1, l.mse, l.ssim, l.carl, l.carl_lambda, l.cloud_weight, l.lambda, l.dice})
+  for (double w : {l.l1, l.mse, l.ssim, l.carl, l.carl_lambda, l.cloud_weight, l.uncertainty, l.lambda, l.dice})
     CLEARSKY_CHECK(ConfigError, w >= 0, "config: loss: a weight is ", w, "; all must be at least 0");
   CLEARSKY_CHECK(ConfigError, l.l1 + l.mse + l.ssim + l.carl > 0, "config: loss: all weights of L_rec are 0");
   CLEARSKY_CHECK(ConfigError, l.class_weights.empty() || int64_t(l.class_weights.size()) == c.model.classes,

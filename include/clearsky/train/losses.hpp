@@ -1,6 +1,8 @@
 #pragma once
 // What training minimises.
 
+#include <algorithm>
+
 #include "clearsky/data/loader.hpp"
 #include "clearsky/ops/carl.hpp"
 #include "clearsky/ops/cross_entropy.hpp"
@@ -35,6 +37,25 @@ Tensor<T> reconstruction_loss(const Tensor<T>& restored, const Tensor<T>& clear,
   if (o.ssim > 0) add(o.ssim, T(1) - ssim(restored, clear));
   if (o.carl > 0) add(o.carl, carl_loss(restored, clear, cloudy, mask, o.carl_lambda));
   return total;
+}
+
+/// Teaches the prompt's uncertainty to rise with the clouds: the mean of (U - opacity)^2 over the samples of which the
+/// opacity is known. Nothing else in the losses gives the entropy of the mixture a meaning: trained without it, U
+/// follows the clouds in one data set and runs against them in the next.
+///
+/// @param uncertainty  (N, H, W, 1)
+/// @return             undefined where of no sample it is known
+template <class T>
+Tensor<T> uncertainty_loss(const Tensor<T>& uncertainty, const data::Batch& batch) {
+  const auto& known = batch.knows_opacity;
+  const int64_t unknown = std::count(known.begin(), known.end(), uint8_t(0));
+  if (unknown == int64_t(known.size())) return {};
+  const Tensor<T> opacity = cast<T>(batch.opacity);
+  if (unknown == 0) return mse_loss(uncertainty, opacity);
+  Tensor<T> weight(opacity.shape());
+  const int64_t each = weight.numel() / batch.size();
+  for (int64_t i = 0; i < batch.size(); ++i) std::fill_n(weight.mutable_data() + i * each, each, T(known[size_t(i)]));
+  return mse_loss(uncertainty, opacity, weight);
 }
 
 /// L_seg = cross-entropy + dice Dice

@@ -137,6 +137,11 @@ class Trainer {
   }
   const PhaseOptions& phase_options() const { return position_.phase == 0 ? config_.phase1 : config_.phase2; }
   bool reconstructs() const { return position_.phase == 0 || config_.phase2_trains != tdpcr::Trains::segmentation; }
+  /// Whether there is a mixture, whose uncertainty can be taught, and this phase trains it.
+  bool trains_prompt() const {
+    const Tensor<float>& weight = model_.prompt_generator.logits.weight.value;
+    return reconstructs() && weight.defined() && weight.requires_grad();
+  }
   bool segments() const { return position_.phase == 1 || config_.phases == Phases::joint; }
 
   /// Sets up a phase at its first step: what is trained, its optimizer, its batches.
@@ -198,11 +203,16 @@ class Trainer {
                    batch.infos[0].id, " or a neighbour in its batch has no SAR or no clear image");
     CLEARSKY_CHECK(ValueError, !segments() || batch.labels.defined(), "train: ", phase_name(position_.phase),
                    " needs labels, which sample ", batch.infos[0].id, " does not have; set phase2.steps to 0");
-    const tdpcr::Outputs<float> out =
-        model_(batch.optical, batch.sar, {.reconstruction = reconstructs(), .logits = segments(), .maps = false});
+    const bool ties_uncertainty = config_.loss.uncertainty > 0 && trains_prompt();
+    const tdpcr::Outputs<float> out = model_(
+        batch.optical, batch.sar,
+        {.reconstruction = reconstructs(), .logits = segments(), .maps = false, .uncertainty = ties_uncertainty});
     Tensor<float> loss;
     if (reconstructs())
       loss = reconstruction_loss(out.reconstruction, batch.clear, batch.optical, batch.mask, config_.loss);
+    if (ties_uncertainty)
+      if (const Tensor<float> term = uncertainty_loss(out.uncertainty, batch); term.defined())
+        loss = loss + term * float(config_.loss.uncertainty);
     if (!segments()) return loss;
     const Tensor<float> seg = segmentation_loss(out.logits, batch.labels, config_.loss);
     return loss.defined() ? loss + seg * float(config_.loss.lambda) : seg;
