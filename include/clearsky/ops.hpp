@@ -4,6 +4,7 @@
 #include "clearsky/ops/attention.hpp"
 #include "clearsky/ops/carl.hpp"
 #include "clearsky/ops/channel_attention.hpp"
+#include "clearsky/ops/compare.hpp"
 #include "clearsky/ops/concat.hpp"
 #include "clearsky/ops/conv2d.hpp"
 #include "clearsky/ops/conv_shape.hpp"

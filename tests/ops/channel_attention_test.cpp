@@ -131,6 +131,25 @@ TEST_CASE("channel_attention of a channel that is 0 everywhere looks at all chan
   for (double g : qkv.grad().to_vector()) CHECK(std::isfinite(g));
 }
 
+TEST_CASE("channel_attention of rows shorter than 1e-12: their length counts as a constant") {
+  // The derivative along q and along k themselves: 0 for rows that are normalised, which these are not.
+  Tensor<double> q = randn<double>({1, 3, 5, 4}, Key{1}) * 1e-14, k = randn<double>({1, 3, 5, 4}, Key{2}) * 1e-14;
+  const Tensor<double> v = randn<double>({1, 3, 5, 4}, Key{3}), t({1}, {1000}), w = rand<double>(v.shape(), Key{4});
+  const auto value = [&](const Tensor<double>& a, const Tensor<double>& b) {
+    return sum(channel_attention(a, b, v, t) * w);
+  };
+  const Tensor<double> plain_q = q.clone(), plain_k = k.clone();
+  q.set_requires_grad();
+  k.set_requires_grad();
+  value(q, k).backward();
+  const double h = 1e-5;
+  const double along_q = (value(plain_q * (1 + h), plain_k) - value(plain_q * (1 - h), plain_k)).item() / (2 * h);
+  const double along_k = (value(plain_q, plain_k * (1 + h)) - value(plain_q, plain_k * (1 - h))).item() / (2 * h);
+  CHECK(std::fabs(along_q) > 1e-3);
+  CHECK(sum(q.grad() * plain_q).item() == doctest::Approx(along_q).epsilon(1e-7));
+  CHECK(sum(k.grad() * plain_k).item() == doctest::Approx(along_k).epsilon(1e-7));
+}
+
 TEST_CASE("channel_attention does not depend on the size of q and k, and keeps a NaN in its image and head") {
   const Tensor<> q = randn<float>({2, 5, 7, 6}, Key{1}), k = randn<float>({2, 5, 7, 6}, Key{2}),
                  v = randn<float>({2, 5, 7, 6}, Key{3}), t = ones({2});

@@ -6,6 +6,7 @@ endif()
 set(structure ${CMAKE_CURRENT_SOURCE_DIR}/structure)
 
 add_test(NAME structure.layers COMMAND Python3::Interpreter ${structure}/layers.py)
+add_test(NAME structure.ops_have_rows COMMAND Python3::Interpreter ${structure}/ops_have_rows.py)
 add_test(NAME structure.errors COMMAND Python3::Interpreter ${structure}/errors.py)
 
 # -idirafter and not -isystem: these folders may be /usr/include, which must not come before the compiler's own.

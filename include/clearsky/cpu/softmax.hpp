@@ -27,12 +27,7 @@ template <class T>
 void softmax_row(const T* x, T* y, int64_t n, bool logarithm) {
   constexpr int64_t kLane = kLanes<T>;
   T top = -std::numeric_limits<T>::infinity();
-  bool any_nan = false;
-  for (int64_t i = 0; i < n; ++i) {
-    top = x[i] > top ? x[i] : top;
-    any_nan |= x[i] != x[i];
-  }
-  if (any_nan) top = std::numeric_limits<T>::quiet_NaN();
+  for (int64_t i = 0; i < n; ++i) top = x[i] > top ? x[i] : top;  // passes a NaN by; the sum below takes it up
   Vec<T> total{};
   for (int64_t i = 0; i < n; i += kLane) {
     const int64_t left = n - i;
@@ -61,7 +56,7 @@ void softmax_columns(const T* x, T* y, int64_t n, int64_t step, int64_t left, bo
   Vec<T> top = splat(-std::numeric_limits<T>::infinity());
   for (int64_t i = 0; i < n; ++i) {
     const Vec<T> v = load_partial(x + i * step, left);
-    top = ((v > top) | (v != v)) ? v : top;  // a NaN stays: nothing is above it
+    top = v > top ? v : top;  // passes a NaN by; the sum below takes it up
   }
   Vec<T> total{};
   for (int64_t i = 0; i < n; ++i) {

@@ -409,27 +409,4 @@ template <class T> Tensor<T> gelu_tanh(const Tensor<T>& x) { return apply(detail
 /// x sigmoid(x)
 template <class T> Tensor<T> silu(const Tensor<T>& x) { return apply(detail::ActivationOp<T, cpu::fn::Silu>{}, x); }
 
-/// Comparisons, with broadcasting. No gradient.
-namespace detail {
-template <class T, class F>
-Tensor<bool> compare(const char* op, const Tensor<T>& a, const Tensor<T>& b, F&& f) {
-  check_same_device(op, a, b);
-  const Shape shape = broadcast_shape(op, a.shape(), b.shape());
-  const Tensor<T> x = a.view_as(shape, broadcast_strides(a, shape), a.offset());
-  const Tensor<T> z = b.view_as(shape, broadcast_strides(b, shape), b.offset());
-  Tensor<bool> y(shape, a.device());
-  std::vector<T> right = z.to_vector();
-  bool* out = y.mutable_data();
-  int64_t i = 0;
-  each_offset(shape, x.strides(), [&](int64_t o) {
-    out[i] = f(x.data()[o], right[size_t(i)]);
-    ++i;
-  });
-  return y;
-}
-}  // namespace detail
-template <class T> Tensor<bool> operator<(const Tensor<T>& a, const Tensor<T>& b) { return detail::compare("less", a, b, [](T u, T v) { return u < v; }); }
-template <class T> Tensor<bool> operator>(const Tensor<T>& a, const Tensor<T>& b) { return b < a; }
-template <class T> Tensor<bool> equal(const Tensor<T>& a, const Tensor<T>& b) { return detail::compare("equal", a, b, [](T u, T v) { return u == v; }); }
-
 }  // namespace clearsky

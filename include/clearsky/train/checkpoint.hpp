@@ -20,6 +20,12 @@ struct Position {
   int64_t phase = 0, step = 0;
 };
 
+/// One row of a run's curve.
+struct StepRecord {
+  int64_t phase, step;
+  double loss, rate, gradient_norm, seconds;
+};
+
 namespace detail {
 
 inline constexpr const char* kFormat = "clearsky checkpoint 1";
@@ -48,13 +54,33 @@ inline int64_t whole_number(const io::TensorFile& file, const std::string& key) 
   return std::stoll(text);
 }
 
+/// The rows of a curve as a tensor, (rows, 6), and back.
+inline Tensor<double> curve_tensor(const std::vector<StepRecord>& curve) {
+  Tensor<double> rows({int64_t(curve.size()), 6});
+  double* to = rows.mutable_data();
+  for (const StepRecord& r : curve)
+    for (const double v : {double(r.phase), double(r.step), r.loss, r.rate, r.gradient_norm, r.seconds}) *to++ = v;
+  return rows;
+}
+inline std::vector<StepRecord> curve_rows(const io::TensorFile& file) {
+  const Tensor<double> rows = file.get<double>("curve");
+  CLEARSKY_CHECK(IoError, rows.rank() == 2 && rows.size(1) == 6, "load_checkpoint: ", file.path, ": curve is ",
+                 rows.shape(), "; it was not written by clearsky train");
+  std::vector<StepRecord> curve;
+  for (const double *p = rows.data(), *end = p + rows.numel(); p != end; p += 6)
+    curve.push_back({int64_t(p[0]), int64_t(p[1]), p[2], p[3], p[4], p[5]});
+  return curve;
+}
+
 }  // namespace detail
 
 /// Writes a checkpoint, atomically.
 /// @param average  null when there is none
 inline void save_checkpoint(const std::string& path, tdpcr::Model<float>& model, const optim::AdamW<float>& optimizer,
-                            const optim::WeightAverage<float>* average, const RunConfig& config, Position position) {
+                            const optim::WeightAverage<float>* average, const RunConfig& config, Position position,
+                            const std::vector<StepRecord>& curve) {
   io::TensorMap tensors;
+  tensors["curve"] = detail::curve_tensor(curve);
   detail::add_prefixed(tensors, "model.", nn::state_dict(model));
   detail::add_prefixed(tensors, "optimizer.", optimizer.state());
   if (average != nullptr) detail::add_prefixed(tensors, "average.", average->state());

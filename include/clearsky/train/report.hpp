@@ -1,6 +1,7 @@
 #pragma once
 // Results as a table, as JSON, as CSV, and as pictures.
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <string>
@@ -179,7 +180,12 @@ class Gallery {
     show("sar", io::sar_picture(image(batch.sar)));
     show("restored", io::rgb_picture(restored, stretch));
     if (batch.clear.defined()) show("clear", io::rgb_picture(image(batch.clear), stretch));
-    if (out.reliance.defined()) show("reliance", io::colour_picture(image(out.reliance)));
+    // Gates differ less within an image than they could: stretched, but not so far that noise looks like a pattern.
+    if (out.reliance.defined()) {
+      const io::Stretch s = io::percentile_stretch(image(out.reliance), {0, 0, 0}, 2, 98);
+      const double half = (std::max)(s.high - s.low, 0.05) / 2, middle = (s.low + s.high) / 2;
+      show("reliance", io::colour_picture(image(out.reliance), middle - half, middle + half));
+    }
     if (out.uncertainty.defined()) show("uncertainty", io::colour_picture(image(out.uncertainty)));
     if (out.logits.defined()) show("classes", io::class_picture(cast<uint8_t>(argmax(image(out.logits), -1))));
     if (out.logits.defined() && batch.labels.defined())

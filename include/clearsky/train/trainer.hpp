@@ -17,12 +17,6 @@
 
 namespace clearsky::train {
 
-/// One row of the curve.
-struct StepRecord {
-  int64_t phase, step;
-  double loss, rate, gradient_norm, seconds;
-};
-
 class Trainer {
  public:
   /// @param folder  receives config.json, checkpoint.safetensors, weights.safetensors and curve.csv; empty: no files
@@ -81,6 +75,7 @@ class Trainer {
     nn::load_state(model_, detail::with_prefix(file, "model."), {.source = path});
     optimizer_->load_state(detail::with_prefix(file, "optimizer."), path);
     if (average_) average_->load_state(detail::with_prefix(file, "average."), path);
+    curve_ = detail::curve_rows(file);
     position_ = to;
     loader_->seek(to.step * phase_options().accumulate);
   }
@@ -124,7 +119,7 @@ class Trainer {
   /// checkpoint.safetensors and curve.csv
   void save() {
     if (folder_.empty()) return;
-    save_checkpoint(folder_ + "/checkpoint.safetensors", model_, *optimizer_, average(), config_, position_);
+    save_checkpoint(folder_ + "/checkpoint.safetensors", model_, *optimizer_, average(), config_, position_, curve_);
     save_curve();
   }
 
