@@ -1,7 +1,14 @@
 # The program `clearsky`, at the top of the build folder: build/release/clearsky.
 file(GLOB program_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/examples/tdpcr/*.cpp)
 if(program_sources)
-  add_executable(clearsky_program ${program_sources})
+  # Results name the commit. It is asked for at each build, and in a file of its own: only that is compiled again.
+  set(commit_file ${PROJECT_BINARY_DIR}/commit.cpp)
+  add_custom_target(clearsky_commit BYPRODUCTS ${commit_file}
+                    COMMAND ${CMAKE_COMMAND} -DSOURCE=${PROJECT_SOURCE_DIR} -DOUT=${commit_file}
+                            -P ${PROJECT_SOURCE_DIR}/cmake/commit.cmake)
+  add_executable(clearsky_program ${program_sources} ${commit_file})
+  add_dependencies(clearsky_program clearsky_commit)
+  set_source_files_properties(${commit_file} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON GENERATED ON)
   target_link_libraries(clearsky_program PRIVATE clearsky_own_files CLI11::CLI11)
   # One translation unit: four of the commands would each compile the whole network, forward and backward.
   set_target_properties(clearsky_program PROPERTIES OUTPUT_NAME clearsky CXX_EXTENSIONS OFF UNITY_BUILD ON

@@ -4,6 +4,9 @@
 #include <CLI/CLI.hpp>
 #include <functional>
 
+/// Of the sources this program was built from; cmake/commit.cmake writes it.
+extern const char* const clearsky_commit;
+
 namespace clearsky::program {
 
 using Run = std::function<void()>;

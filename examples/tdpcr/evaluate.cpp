@@ -41,7 +41,7 @@ void run_evaluate(const EvaluateOptions& o) {
                                               });
   std::printf("%s", train::table(e).c_str());
   if (o.out.empty()) return;
-  train::write_report(e, o.out);
+  train::write_report(e, o.out, io::provenance(clearsky_commit));
   const std::string sheet = gallery->finish();
   std::printf("\nreport: %s/metrics.json, pictures: %s\n", o.out.c_str(), sheet.c_str());
 }

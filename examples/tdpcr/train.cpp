@@ -57,6 +57,10 @@ void run_train(const TrainOptions& o) {
                         ".png",
                     curve_picture(trainer.curve(), phase, name.c_str()));
   }
+  train::Json run = {{"made_by", train::to_json(io::provenance(clearsky_commit))}};
+  for (const auto& r : trainer.curve())
+    run[trainer.phase_name(r.phase)] = {{"steps", r.step}, {"seconds", r.seconds}, {"loss", r.loss}};
+  io::atomic_write_text(o.out + "/run.json", run.dump(2) + "\n");
   if (!o.quiet) std::printf("weights: %s/weights.safetensors\n", o.out.c_str());
 }
 

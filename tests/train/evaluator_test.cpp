@@ -99,8 +99,9 @@ TEST_CASE("evaluation: baselines, regions and classes by hand") {
   CHECK(table(e).find("copy of the cloudy image") != std::string::npos);
   CHECK(evaluation_csv(e).starts_with("id,cloud_cover,psnr_db"));
   const ScratchFolder folder;
-  write_report(e, folder.path);
+  write_report(e, folder.path, io::provenance("abc"));
   CHECK(folder.files() == 3);
+  CHECK(Json::parse(io::read_file(folder / "metrics.json"))["made_by"]["commit"] == "abc");
 }
 
 TEST_CASE("evaluation: the same samples and clouds at every call, and no gradient is recorded") {

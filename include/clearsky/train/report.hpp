@@ -9,6 +9,7 @@
 #include "clearsky/io/chart.hpp"
 #include "clearsky/io/picture.hpp"
 #include "clearsky/io/png.hpp"
+#include "clearsky/io/provenance.hpp"
 #include "clearsky/train/evaluator.hpp"
 
 namespace clearsky::train {
@@ -147,10 +148,12 @@ inline std::string evaluation_csv(const Evaluation& e) {
 }
 
 /// metrics.txt, metrics.json and metrics.csv in a folder.
-inline void write_report(const Evaluation& e, const std::string& folder) {
+inline void write_report(const Evaluation& e, const std::string& folder, const io::Provenance& made_by) {
   io::make_folders(folder);
   io::atomic_write_text(folder + "/metrics.txt", table(e));
-  io::atomic_write_text(folder + "/metrics.json", evaluation_json(e).dump(2) + "\n");
+  Json j = evaluation_json(e);
+  j["made_by"] = to_json(made_by);
+  io::atomic_write_text(folder + "/metrics.json", j.dump(2) + "\n");
   io::atomic_write_text(folder + "/metrics.csv", evaluation_csv(e));
 }
 
