@@ -51,9 +51,10 @@ GoldenCalls<T> calls() {
       {"resize",
        [](C& c) {
          const std::string name = c.text("interpolation");
-         const auto how = name == "bilinear"  ? Interpolation::bilinear
-                          : name == "bicubic" ? Interpolation::bicubic
-                                              : Interpolation::nearest;
+         const auto how = name == "bilinear"        ? Interpolation::bilinear
+                          : name == "bicubic"       ? Interpolation::bicubic
+                          : name == "nearest_exact" ? Interpolation::nearest_exact
+                                                    : Interpolation::nearest;
          return resize(c.in[0], c.integer("height"), c.integer("width"), how);
        }},
       {"pad",

@@ -67,15 +67,25 @@ void copy(const Copy<From, To>& p) {
     return;
   }
   parallel_for(rows, (std::max)(int64_t(1), kGrain / width), [&](int64_t begin, int64_t end) {
+    // The first row's place by division, each next one's by counting on.
+    Shape at = shape;
+    int64_t x = 0, y = 0, rest = begin;
+    for (size_t d = outer; d-- > 0;) {
+      at[d] = rest % shape[d];
+      rest /= shape[d];
+      x += at[d] * xs[d];
+      y += at[d] * ys[d];
+    }
     for (int64_t row = begin; row < end; ++row) {
-      int64_t x = 0, y = 0, rest = row;
-      for (size_t d = outer; d-- > 0;) {
-        const int64_t i = rest % shape[d];
-        rest /= shape[d];
-        x += i * xs[d];
-        y += i * ys[d];
-      }
       copy_row(p.x + x, p.y + y, width);
+      for (size_t d = outer; d-- > 0;) {
+        x += xs[d];
+        y += ys[d];
+        if (++at[d] < shape[d]) break;
+        x -= shape[d] * xs[d];
+        y -= shape[d] * ys[d];
+        at[d] = 0;
+      }
     }
   });
 }
