@@ -65,7 +65,7 @@ Expected conv2d_reference(const Inputs& in, const Attrs& a) {
 }
 
 Sample sample(Shape x, Shape w, Attrs attrs = {}, bool check = true) {
-  return {.inputs = {x, w}, .attrs = std::move(attrs), .gradcheck = check};
+  return {.inputs = {x, w}, .attrs = std::move(attrs), .gradcheck = check, .direction = !check};
 }
 Sample with_bias(Sample s) {
   s.inputs.push_back({s.inputs[1][0]});

@@ -65,7 +65,12 @@ TEST_CASE("cross_entropy") {
                    {.inputs = {{0, 3}}},                                // no pixel: 0
                    {.inputs = {{3}}},                                   // one pixel without dimensions
                    {.inputs = {{4, 3}}, .low = 700, .high = 720},       // exp(720) overflows a double
-                   {.inputs = {{2, 50, 60, 7}}, .attrs = {{"ignore", 1}}, .low = -4, .high = 4, .gradcheck = false}},
+                   {.inputs = {{2, 50, 60, 7}},
+                    .attrs = {{"ignore", 1}},
+                    .low = -4,
+                    .high = 4,
+                    .gradcheck = false,
+                    .direction = true}},
        .rejects = {{{.inputs = {{}}}, "scores must be (..., classes) with at least 1 class, got ()"},
                    {{.inputs = {{2, 3}}, .attrs = {{"smoothing", 1.5}}}, "label smoothing 1.5; use 0 to 1"}},
        .twice_differentiable = false},
@@ -79,11 +84,12 @@ TEST_CASE("cross_entropy") {
 TEST_CASE("focal_loss") {
   run({.name = "focal_loss",
        .reference = reference,
-       .samples = {{.inputs = {{2, 3, 4, 5}}, .attrs = {{"ignore", 1}, {"gamma", 2}}},
-                   {.inputs = {{9, 3}}, .attrs = {{"gamma", 0.5}}},
-                   {.inputs = {{9, 3}}, .attrs = {{"gamma", 0}}},
-                   {.inputs = {{0, 3}}, .attrs = {{"gamma", 2}}},
-                   {.inputs = {{30, 40, 7}}, .attrs = {{"ignore", 1}, {"gamma", 3}}, .gradcheck = false}},
+       .samples =
+           {{.inputs = {{2, 3, 4, 5}}, .attrs = {{"ignore", 1}, {"gamma", 2}}},
+            {.inputs = {{9, 3}}, .attrs = {{"gamma", 0.5}}},
+            {.inputs = {{9, 3}}, .attrs = {{"gamma", 0}}},
+            {.inputs = {{0, 3}}, .attrs = {{"gamma", 2}}},
+            {.inputs = {{30, 40, 7}}, .attrs = {{"ignore", 1}, {"gamma", 3}}, .gradcheck = false, .direction = true}},
        .rejects = {{{.inputs = {{2, 3}}, .attrs = {{"gamma", -1}}}, "gamma -1; use at least 0"}},
        .twice_differentiable = false},
       [](const auto& in, const Attrs& a) {

@@ -165,7 +165,8 @@ UNARY(
     gelu_tanh, 0.5 * x * (1 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))),
     [](double x) { return x < 0 ? 4 / (1 + std::tanh(0.7978845608028654 * (x + 0.044715 * x * x * x))) : 1.0; }, -2, 2)
 // The product rounds once more than sigmoid does.
-UNARY(silu, x / (1 + std::exp(-x)), [](double x) { return 1.5 + std::fabs(x); }, -6, 6)
+UNARY(
+    silu, x / (1 + std::exp(-x)), [](double x) { return 1.5 + std::fabs(x); }, -6, 6)
 
 #undef UNARY
 

@@ -44,12 +44,13 @@ TEST_CASE("gather") {
   };
   run({.name = "gather",
        .reference = reference,
-       .samples = {{.inputs = {{3, 4}}, .attrs = {{"dim", 1}, {"count", 6}}},
-                   {.inputs = {{3, 4}}, .attrs = {{"dim", 0}, {"count", 2}}},
-                   {.inputs = {{2, 3, 4}}, .attrs = {{"dim", -2}, {"count", 3}}},
-                   {.inputs = {{5}}, .attrs = {{"dim", 0}, {"count", 7}}},
-                   {.inputs = {{5, 2}}, .attrs = {{"dim", 0}, {"count", 0}}},
-                   {.inputs = {{30, 20, 300}}, .attrs = {{"dim", 1}, {"count", 40}}, .gradcheck = false}},
+       .samples =
+           {{.inputs = {{3, 4}}, .attrs = {{"dim", 1}, {"count", 6}}},
+            {.inputs = {{3, 4}}, .attrs = {{"dim", 0}, {"count", 2}}},
+            {.inputs = {{2, 3, 4}}, .attrs = {{"dim", -2}, {"count", 3}}},
+            {.inputs = {{5}}, .attrs = {{"dim", 0}, {"count", 7}}},
+            {.inputs = {{5, 2}}, .attrs = {{"dim", 0}, {"count", 0}}},
+            {.inputs = {{30, 20, 300}}, .attrs = {{"dim", 1}, {"count", 40}}, .gradcheck = false, .direction = true}},
        .rejects = {{{.inputs = {{2, 3}}, .attrs = {{"dim", 2}, {"count", 1}}}, "dim 2 is out of range"}}},
       [&](const auto& in, const Attrs& a) {
         if (a.integer("dim") >= in[0].rank()) return gather(in[0], a.integer("dim"), Tensor<int64_t>(Shape{0}));
@@ -77,12 +78,13 @@ TEST_CASE("index_select") {
   };
   run({.name = "index_select",
        .reference = reference,
-       .samples = {{.inputs = {{3, 4}}, .attrs = {{"dim", 0}, {"count", 5}}},
-                   {.inputs = {{3, 4}}, .attrs = {{"dim", -1}, {"count", 5}}},
-                   {.inputs = {{2, 3, 4}}, .attrs = {{"dim", 1}, {"count", 2}}},
-                   {.inputs = {{5}}, .attrs = {{"dim", 0}, {"count", 3}}},
-                   {.inputs = {{0, 4}}, .attrs = {{"dim", 1}, {"count", 2}}},
-                   {.inputs = {{50, 600}}, .attrs = {{"dim", 0}, {"count", 90}}, .gradcheck = false}},
+       .samples =
+           {{.inputs = {{3, 4}}, .attrs = {{"dim", 0}, {"count", 5}}},
+            {.inputs = {{3, 4}}, .attrs = {{"dim", -1}, {"count", 5}}},
+            {.inputs = {{2, 3, 4}}, .attrs = {{"dim", 1}, {"count", 2}}},
+            {.inputs = {{5}}, .attrs = {{"dim", 0}, {"count", 3}}},
+            {.inputs = {{0, 4}}, .attrs = {{"dim", 1}, {"count", 2}}},
+            {.inputs = {{50, 600}}, .attrs = {{"dim", 0}, {"count", 90}}, .gradcheck = false, .direction = true}},
        .rejects = {}},
       [](const auto& in, const Attrs& a) {
         const int64_t dim = a.integer("dim");

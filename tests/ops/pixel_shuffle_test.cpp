@@ -36,7 +36,7 @@ TEST_CASE("pixel_shuffle") {
                    {.inputs = {{1, 2, 1, 18}}, .attrs = {{"factor", 3}}},
                    {.inputs = {{1, 2, 2, 3}}, .attrs = {{"factor", 1}}},
                    {.inputs = {{0, 2, 2, 4}}, .attrs = {{"factor", 2}}},
-                   {.inputs = {{2, 40, 17, 132}}, .attrs = {{"factor", 2}}, .gradcheck = false}},
+                   {.inputs = {{2, 40, 17, 132}}, .attrs = {{"factor", 2}}, .gradcheck = false, .direction = true}},
        .rejects = {{{.inputs = {{1, 2, 2, 6}}, .attrs = {{"factor", 2}}},
                     "input (1, 2, 2, 6) has 6 channels, no multiple of factor^2 = 4"},
                    {{.inputs = {{2, 2, 4}}, .attrs = {{"factor", 2}}}, "input must be (N, H, W, C), got (2, 2, 4)"},
@@ -51,7 +51,7 @@ TEST_CASE("pixel_unshuffle") {
                    {.inputs = {{1, 2, 2, 19}}, .attrs = {{"factor", 2}}},
                    {.inputs = {{1, 3, 6, 2}}, .attrs = {{"factor", 3}}},
                    {.inputs = {{1, 0, 4, 2}}, .attrs = {{"factor", 2}}},
-                   {.inputs = {{2, 80, 34, 33}}, .attrs = {{"factor", 2}}, .gradcheck = false}},
+                   {.inputs = {{2, 80, 34, 33}}, .attrs = {{"factor", 2}}, .gradcheck = false, .direction = true}},
        .rejects = {{{.inputs = {{1, 3, 2, 1}}, .attrs = {{"factor", 2}}},
                     "has height 3 and width 2; both must be multiples of the factor 2"}}},
       [](const auto& in, const Attrs& a) { return pixel_unshuffle(in[0], a.integer("factor")); });

@@ -49,11 +49,12 @@ Expected ssim_reference(const Inputs& in, const Attrs&) {
 TEST_CASE("ssim") {
   run({.name = "ssim",
        .reference = ssim_reference,
-       .samples = {{.inputs = {{1, 5, 6, 2}, {1, 5, 6, 2}}, .low = 0, .high = 1},  // smaller than the window
-                   {.inputs = {{2, 13, 12, 1}, {2, 13, 12, 1}}, .low = 0, .high = 1},
-                   {.inputs = {{1, 1, 1, 17}, {1, 1, 1, 17}}, .low = 0, .high = 1},
-                   {.inputs = {{0, 4, 4, 2}, {0, 4, 4, 2}}},  // the mean of nothing
-                   {.inputs = {{2, 37, 40, 13}, {2, 37, 40, 13}}, .low = 0, .high = 1, .gradcheck = false}},
+       .samples =
+           {{.inputs = {{1, 5, 6, 2}, {1, 5, 6, 2}}, .low = 0, .high = 1},  // smaller than the window
+            {.inputs = {{2, 13, 12, 1}, {2, 13, 12, 1}}, .low = 0, .high = 1},
+            {.inputs = {{1, 1, 1, 17}, {1, 1, 1, 17}}, .low = 0, .high = 1},
+            {.inputs = {{0, 4, 4, 2}, {0, 4, 4, 2}}},  // the mean of nothing
+            {.inputs = {{2, 37, 40, 13}, {2, 37, 40, 13}}, .low = 0, .high = 1, .gradcheck = false, .direction = true}},
        .rejects = {{{.inputs = {{1, 2, 2, 1}, {1, 2, 3, 1}}},
                     "both images must be (N, H, W, C) of one shape, got (1, 2, 2, 1) and (1, 2, 3, 1)"},
                    {{.inputs = {{2, 2}, {2, 2}}}, "both images must be (N, H, W, C)"}},
