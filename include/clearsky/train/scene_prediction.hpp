@@ -14,12 +14,14 @@
 #include "clearsky/io/png.hpp"
 #include "clearsky/ops/view.hpp"
 #include "clearsky/tdpcr/model.hpp"
+#include "clearsky/train/self_ensemble.hpp"
 
 namespace clearsky::train {
 
 struct SceneOptions {
   int64_t tile = 512;    ///< a side that is longer is cut into tiles of this length; 0: never; pixels
   int64_t overlap = 64;  ///< of neighbouring tiles at least, where one fades into the other; pixels
+  SelfEnsemble ensemble = SelfEnsemble::no;  ///< see restore()
 };
 
 namespace detail {
@@ -123,7 +125,8 @@ tdpcr::Outputs<float> predict_scene(const tdpcr::Model<float>& model, const Tens
   const int64_t height = optical.size(0), width = optical.size(1);
   const std::vector<detail::Tile> tiles = detail::tiles_of(height, width, options);
   if (tiles.size() == 1) {
-    tdpcr::Outputs<float> whole = model(unsqueeze(contiguous(optical), 0), unsqueeze(contiguous(sar), 0));
+    tdpcr::Outputs<float> whole =
+        restore(model, unsqueeze(contiguous(optical), 0), unsqueeze(contiguous(sar), 0), options.ensemble);
     done(int64_t(1), int64_t(1));
     return whole;
   }
@@ -139,7 +142,7 @@ tdpcr::Outputs<float> predict_scene(const tdpcr::Model<float>& model, const Tens
     const auto cut = [&](const Tensor<float>& x) {
       return unsqueeze(contiguous(slice(slice(x, 0, t.row, t.row + t.height), 1, t.column, t.column + t.width)), 0);
     };
-    const tdpcr::Outputs<float> out = model(cut(optical), cut(sar));
+    const tdpcr::Outputs<float> out = restore(model, cut(optical), cut(sar), options.ensemble);
     add(t, out.reconstruction, scene.reconstruction);
     add(t, out.logits, scene.logits);
     add(t, out.reliance, scene.reliance);
