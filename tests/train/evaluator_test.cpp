@@ -28,6 +28,19 @@ TEST_CASE("losses: the mask weighs cloudy pixels, each term by its factor") {
   CHECK(reconstruction_loss<float>(clear, clear, clear, {}, o).item() == doctest::Approx(0).epsilon(1e-6));
 }
 
+TEST_CASE("losses: minus the mean PSNR, each image by itself") {
+  const Tensor<double> clear = rand<double>({2, 3, 4, 13}, Key{1});
+  Tensor<double> restored = clear + concat({full<double>({1, 3, 4, 13}, 0.1), full<double>({1, 3, 4, 13}, -0.01)}, 0);
+  CHECK(psnr_loss(restored, clear).item() == doctest::Approx(-(20 + 40) / 2).epsilon(1e-5));
+  restored.set_requires_grad(true);
+  psnr_loss(restored, clear).backward();
+  // d/dx 10 log10(mean of x^2) / 2 = 10 / ln 10 * x / (2 * 156 / 2 * MSE): the better image weighs more per error
+  const double factor = 10 / std::log(10.0) / 156;
+  CHECK(restored.grad().at({0, 1, 2, 3}) == doctest::Approx(factor * 0.1 / 0.01).epsilon(1e-4));
+  CHECK(restored.grad().at({1, 1, 2, 3}) == doctest::Approx(-factor * 0.01 / 0.0001).epsilon(1e-3));
+  CHECK(psnr_loss(clear, clear).item() == doctest::Approx(-80));
+}
+
 TEST_CASE("losses: the uncertainty follows the opacity of the samples of which it is known") {
   data::Batch batch;
   batch.infos.resize(2);

@@ -100,11 +100,12 @@ struct AugmentSettings {
   }
 };
 
-/// L_rec = l1 L1 + mse MSE + ssim (1 - SSIM) + carl CARL, and L_seg = cross-entropy + dice Dice. Where the prompt
-/// generator is trained, the loss has uncertainty times uncertainty_loss() as well.
+/// L_rec = l1 L1 + mse MSE - psnr PSNR + ssim (1 - SSIM) + carl CARL, and L_seg = cross-entropy + dice Dice. Where the
+/// prompt generator is trained, the loss has uncertainty times uncertainty_loss() as well.
 struct LossOptions {
   double l1 = 0.9;
   double mse = 0;
+  double psnr = 0;  ///< weight of a decibel; measures each image by itself, as the mean PSNR does
   double ssim = 0.1;
   double carl = 0;            ///< needs a cloud mask
   double carl_lambda = 1;     ///< weight of the plain term within CARL
@@ -118,6 +119,7 @@ struct LossOptions {
   void each_field(Visit&& visit) {
     visit("l1", l1);
     visit("mse", mse);
+    visit("psnr", psnr);
     visit("ssim", ssim);
     visit("carl", carl);
     visit("carl_lambda", carl_lambda);
@@ -239,9 +241,9 @@ inline void check_config(const RunConfig& c) {
   CLEARSKY_CHECK(ConfigError, 0 <= c.augment.sar_jitter && c.augment.sar_jitter <= 1, "config: augment.sar_jitter is ",
                  c.augment.sar_jitter, "; use 0 to 1");
   const LossOptions& l = c.loss;
-  for (double w : {l.l1, l.mse, l.ssim, l.carl, l.carl_lambda, l.cloud_weight, l.uncertainty, l.lambda, l.dice})
+  for (double w : {l.l1, l.mse, l.psnr, l.ssim, l.carl, l.carl_lambda, l.cloud_weight, l.uncertainty, l.lambda, l.dice})
     CLEARSKY_CHECK(ConfigError, w >= 0, "config: loss: a weight is ", w, "; all must be at least 0");
-  CLEARSKY_CHECK(ConfigError, l.l1 + l.mse + l.ssim + l.carl > 0, "config: loss: all weights of L_rec are 0");
+  CLEARSKY_CHECK(ConfigError, l.l1 + l.mse + l.psnr + l.ssim + l.carl > 0, "config: loss: all weights of L_rec are 0");
   CLEARSKY_CHECK(ConfigError, l.class_weights.empty() || int64_t(l.class_weights.size()) == c.model.classes,
                  "config: loss.class_weights has ", int64_t(l.class_weights.size()), " values for ", c.model.classes,
                  " classes");

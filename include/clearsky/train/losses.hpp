@@ -2,18 +2,32 @@
 // What training minimises.
 
 #include <algorithm>
+#include <cmath>
 
 #include "clearsky/data/loader.hpp"
 #include "clearsky/ops/carl.hpp"
 #include "clearsky/ops/cross_entropy.hpp"
 #include "clearsky/ops/dice.hpp"
 #include "clearsky/ops/loss.hpp"
+#include "clearsky/ops/reduce.hpp"
 #include "clearsky/ops/ssim.hpp"
 #include "clearsky/train/config.hpp"
 
 namespace clearsky::train {
 
-/// L_rec = l1 L1 + mse MSE + ssim (1 - SSIM) + carl CARL
+/// The mean over the images of 10 log10(MSE + 1e-8), in dB: with images in [0, 1], minus their mean PSNR. MSE minds the
+/// worst images most, the mean PSNR the relative error of each.
+///
+/// @param restored  (N, H, W, C)
+/// @param clear     (N, H, W, C)
+/// @source  Chen et al., "Simple Baselines for Image Restoration", ECCV 2022, arXiv:2204.04676 (its training loss)
+template <class T>
+Tensor<T> psnr_loss(const Tensor<T>& restored, const Tensor<T>& clear) {
+  const Tensor<T> d = restored - clear;
+  return mean(log(mean(d * d, {1, 2, 3}) + T(1e-8))) * T(10 / std::log(10.0));
+}
+
+/// L_rec = l1 L1 + mse MSE - psnr PSNR + ssim (1 - SSIM) + carl CARL
 ///
 /// @param restored  (N, H, W, 13)
 /// @param clear     (N, H, W, 13)
@@ -34,6 +48,7 @@ Tensor<T> reconstruction_loss(const Tensor<T>& restored, const Tensor<T>& clear,
   };
   if (o.l1 > 0) add(o.l1, l1_loss(restored, clear, weight));
   if (o.mse > 0) add(o.mse, mse_loss(restored, clear, weight));
+  if (o.psnr > 0) add(o.psnr, psnr_loss(restored, clear));
   if (o.ssim > 0) add(o.ssim, T(1) - ssim(restored, clear));
   if (o.carl > 0) add(o.carl, carl_loss(restored, clear, cloudy, mask, o.carl_lambda));
   return total;
