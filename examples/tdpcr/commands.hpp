@@ -3,6 +3,11 @@
 
 #include <CLI/CLI.hpp>
 #include <functional>
+#include <string>
+#include <vector>
+
+#include "clearsky/train/checkpoint.hpp"
+#include "clearsky/train/restorer.hpp"
 
 /// Of the sources this program was built from; cmake/commit.cmake writes it.
 extern const char* const clearsky_commit;
@@ -10,6 +15,27 @@ extern const char* const clearsky_commit;
 namespace clearsky::program {
 
 using Run = std::function<void()>;
+
+/// The models of one or more weight files.
+/// @throws ConfigError when they differ in their network or their data: what one has not seen, another may have
+inline std::vector<train::LoadedModel> load_models(const std::vector<std::string>& files) {
+  std::vector<train::LoadedModel> models;
+  for (const std::string& file : files) {
+    models.push_back(train::load_weights(file));
+    const train::RunConfig &a = models[0].config, &b = models.back().config;
+    CLEARSKY_CHECK(ConfigError, train::to_json(a.model) == train::to_json(b.model), "--weights: ", files[0], " and ",
+                   file, " are of different networks; pass runs that differ in their seed");
+    CLEARSKY_CHECK(ConfigError, train::to_json(a.data) == train::to_json(b.data), "--weights: ", files[0], " and ",
+                   file, " were trained on different data; pass runs that differ in their seed");
+  }
+  return models;
+}
+
+inline train::Restorer restorer_of(const std::vector<train::LoadedModel>& loaded, bool self_ensemble) {
+  std::vector<const tdpcr::Model<float>*> models;
+  for (const auto& l : loaded) models.push_back(l.model.get());
+  return train::Restorer(std::move(models), self_ensemble ? train::SelfEnsemble::yes : train::SelfEnsemble::no);
+}
 
 Run add_train(CLI::App& app);
 Run add_evaluate(CLI::App& app);

@@ -10,14 +10,15 @@ namespace clearsky::program {
 namespace {
 
 struct EvaluateOptions {
-  std::string weights, out, part = "test", config;
-  std::vector<std::string> set;
+  std::string out, part = "test", config;
+  std::vector<std::string> weights, set;
   int64_t pictures = 6;
   bool self_ensemble = false;
 };
 
 void run_evaluate(const EvaluateOptions& o) {
-  train::LoadedModel loaded = train::load_weights(o.weights);
+  const std::vector<train::LoadedModel> models = load_models(o.weights);
+  const train::LoadedModel& loaded = models[0];
   train::RunConfig config = loaded.config;
   if (!o.config.empty() || !o.set.empty()) {
     // The data may be other than the training's; the model may not.
@@ -27,7 +28,7 @@ void run_evaluate(const EvaluateOptions& o) {
     train::read_json(j, config);
     train::check_config(config);
     CLEARSKY_CHECK(ConfigError, train::to_json(config.model) == train::to_json(loaded.config.model),
-                   "evaluate: the model of ", o.weights, " cannot be changed; set data.* keys only");
+                   "evaluate: the model of ", o.weights[0], " cannot be changed; set data.* keys only");
   }
   const train::DataParts parts = train::open_data(config);
   if (!parts.warning.empty()) std::fprintf(stderr, "warning: %s\n", parts.warning.c_str());
@@ -36,12 +37,10 @@ void run_evaluate(const EvaluateOptions& o) {
 
   std::unique_ptr<train::Gallery> gallery;
   if (!o.out.empty()) gallery = std::make_unique<train::Gallery>(o.out + "/pictures", o.pictures);
-  const train::Evaluation e = train::evaluate(
-      *loaded.model, *dataset, loaded.colour, config,
-      [&](int64_t, const data::Batch& batch, const tdpcr::Outputs<float>& out) {
-        if (gallery) gallery->add(batch, out);
-      },
-      o.self_ensemble ? train::SelfEnsemble::yes : train::SelfEnsemble::no);
+  const train::Evaluation e = train::evaluate(restorer_of(models, o.self_ensemble), *dataset, loaded.colour, config,
+                                              [&](int64_t, const data::Batch& batch, const tdpcr::Outputs<float>& out) {
+                                                if (gallery) gallery->add(batch, out);
+                                              });
   std::printf("%s", train::table(e).c_str());
   if (o.out.empty()) return;
   train::write_report(e, o.out, io::provenance(clearsky_commit));
@@ -54,7 +53,8 @@ void run_evaluate(const EvaluateOptions& o) {
 Run add_evaluate(CLI::App& app) {
   auto* c = app.add_subcommand("evaluate", "Measure a trained model on held-out data");
   auto o = std::make_shared<EvaluateOptions>();
-  c->add_option("--weights", o->weights, "weights.safetensors of a training run")->required();
+  c->add_option("--weights", o->weights, "weights.safetensors of a training run; of several, the mean of their results")
+      ->required();
   c->add_option("--part", o->part, "Which part of the split")->check(CLI::IsMember({"train", "validation", "test"}));
   c->add_option("--config", o->config, "Take the data from this configuration instead of the training's");
   c->add_option("--set", o->set, "Override one data key, as in --set data.path=other");

@@ -10,7 +10,8 @@ namespace clearsky::program {
 namespace {
 
 struct PredictOptions {
-  std::string weights, optical, sar, out, classes, reliance, uncertainty;
+  std::vector<std::string> weights;
+  std::string optical, sar, out, classes, reliance, uncertainty;
   double dn_offset = -1;
   train::SceneOptions scene;
   bool zero_invalid = false, self_ensemble = false;
@@ -24,7 +25,8 @@ void check_finite(const char* what, const std::string& path, int64_t invalid, in
 }
 
 void run_predict(const PredictOptions& o) {
-  const train::LoadedModel loaded = train::load_weights(o.weights);
+  const std::vector<train::LoadedModel> models = load_models(o.weights);
+  const train::LoadedModel& loaded = models[0];
   const train::DataOptions& d = loaded.config.data;
   const geo::Raster optical = geo::read_geotiff(o.optical, {}, data::kBands);
   const geo::Raster sar = geo::read_geotiff(o.sar, {}, data::kPolarisations);
@@ -40,11 +42,9 @@ void run_predict(const PredictOptions& o) {
   check_finite("optical", o.optical, invalid, x.numel(), o.zero_invalid);
   check_finite("SAR", o.sar, invalid_sar, s.numel(), o.zero_invalid);
   CLEARSKY_CHECK(ConfigError, o.classes.empty() || loaded.model->segmentation_decoder.has_value(),
-                 "predict: ", o.weights, " has no segmentation decoder, so there is no class map; train phase 2");
+                 "predict: ", o.weights[0], " has no segmentation decoder, so there is no class map; train phase 2");
 
-  train::SceneOptions scene = o.scene;
-  if (o.self_ensemble) scene.ensemble = train::SelfEnsemble::yes;
-  const tdpcr::Outputs<float> out = train::predict_scene(*loaded.model, x, s, scene);
+  const tdpcr::Outputs<float> out = train::predict_scene(restorer_of(models, o.self_ensemble), x, s, o.scene);
   const auto image = [](const Tensor<float>& t) { return contiguous(select(t, 0, 0)); };
   const Tensor<float> restored = clamp(image(out.reconstruction), 0, 1);
   train::write_scene(o.out, data::unscale_optical(restored, scaling), optical, "uint16",
@@ -55,7 +55,7 @@ void run_predict(const PredictOptions& o) {
   }
   const auto write_map = [&](const std::string& path, const Tensor<float>& map, const char* name) {
     if (path.empty()) return;
-    CLEARSKY_CHECK(ConfigError, map.defined(), "predict: the model of ", o.weights, " gives no ", name, " map");
+    CLEARSKY_CHECK(ConfigError, map.defined(), "predict: the model of ", o.weights[0], " gives no ", name, " map");
     train::write_scene(path, image(map), optical, "float32", io::colour_picture(image(map)));
   };
   write_map(o.reliance, out.reliance, "SAR reliance");
@@ -68,7 +68,8 @@ void run_predict(const PredictOptions& o) {
 Run add_predict(CLI::App& app) {
   auto* c = app.add_subcommand("predict", "Restore one image pair");
   auto o = std::make_shared<PredictOptions>();
-  c->add_option("--weights", o->weights, "weights.safetensors of a training run")->required();
+  c->add_option("--weights", o->weights, "weights.safetensors of a training run; of several, the mean of their results")
+      ->required();
   c->add_option("--optical", o->optical, "Cloudy Sentinel-2 image: GeoTIFF, 13 bands B1 to B12, digital numbers")
       ->required();
   c->add_option("--sar", o->sar, "Sentinel-1 image on the same grid: GeoTIFF, VV and VH in dB")->required();

@@ -16,7 +16,7 @@
 #include "clearsky/ops/reduce.hpp"
 #include "clearsky/tdpcr/model.hpp"
 #include "clearsky/train/datasets.hpp"
-#include "clearsky/train/self_ensemble.hpp"
+#include "clearsky/train/restorer.hpp"
 
 namespace clearsky::train {
 
@@ -36,7 +36,7 @@ struct Evaluation {
   /// the set; NaN when neither is known or the map does not exist.
   double reliance_correlation = std::numeric_limits<double>::quiet_NaN();
   double uncertainty_correlation = std::numeric_limits<double>::quiet_NaN();
-  bool self_ensemble = false;  ///< see restore()
+  int64_t runs = 1;            ///< how many answers were averaged for each image
   int64_t invalid_values = 0;  ///< NaN and infinite input values that were set to 0
 };
 
@@ -83,25 +83,22 @@ inline data::Batch evaluation_batch(const data::Dataset& dataset, int64_t index,
   return data::make_batch(std::span<const data::Sample>(&plain, 1));
 }
 
-/// Runs the model over a data set and measures it. Images are restored whole.
+/// Runs a model, or several, over a data set and measures the result. Images are restored whole.
 /// @param colour     the mean colour of the training set, for the baseline
 /// @param each       called with (index, batch, outputs) after each sample, for pictures; may be empty
-/// @param ensemble   see restore()
 /// @throws ValueError when a sample has no SAR image
 inline Evaluation evaluate(
-    const tdpcr::Model<float>& model, const data::Dataset& dataset, const std::vector<float>& colour,
-    const RunConfig& config,
-    const std::function<void(int64_t, const data::Batch&, const tdpcr::Outputs<float>&)>& each = {},
-    SelfEnsemble ensemble = SelfEnsemble::no) {
+    const Restorer& restorer, const data::Dataset& dataset, const std::vector<float>& colour, const RunConfig& config,
+    const std::function<void(int64_t, const data::Batch&, const tdpcr::Outputs<float>&)>& each = {}) {
   const NoGrad guard;
   Evaluation result;
   result.class_names = names_of_classes(config);
-  result.self_ensemble = ensemble == SelfEnsemble::yes;
+  result.runs = restorer.runs();
   std::vector<float> reliance, uncertainty, thickness;
   for (int64_t i = 0; i < dataset.size(); ++i) {
     const data::Batch batch = evaluation_batch(dataset, i, config.seed, &result.invalid_values);
     CLEARSKY_CHECK(ValueError, batch.sar.defined(), "evaluate: sample ", batch.infos[0].id, " has no SAR image");
-    tdpcr::Outputs<float> out = restore(model, batch.optical, batch.sar, ensemble);
+    tdpcr::Outputs<float> out = restorer(batch.optical, batch.sar);
     // Views of padded images otherwise.
     for (Tensor<float>* t : {&out.reconstruction, &out.logits, &out.reliance, &out.uncertainty}) *t = contiguous(*t);
     const int64_t pixels = batch.optical.size(1) * batch.optical.size(2);

@@ -87,7 +87,7 @@ inline std::string table(const Evaluation& e) {
   if (!std::isnan(e.reliance_correlation) || !std::isnan(e.uncertainty_correlation))
     text += "\nrank correlation with cloud thickness: SAR reliance " + detail::number(e.reliance_correlation, 3, 0) +
             ", prompt uncertainty " + detail::number(e.uncertainty_correlation, 3, 0) + "\n";
-  if (e.self_ensemble) text += "\neach image restored eight times, turned and mirrored; the mean of them is measured\n";
+  if (e.runs > 1) text += "\neach image is the mean of " + std::to_string(e.runs) + " restorations\n";
   if (e.invalid_values > 0)
     text += "\n" + std::to_string(e.invalid_values) + " NaN or infinite input values were set to 0\n";
   return text;
@@ -107,7 +107,7 @@ inline Json evaluation_json(const Evaluation& e) {
     return out;
   };
   j["images"] = e.images.size();
-  j["self_ensemble"] = e.self_ensemble;
+  j["runs_per_image"] = e.runs;
   if (!e.images.empty()) {
     j["model"] = report(e.model);
     j["copy_of_cloudy"] = report(e.copy);

@@ -13,15 +13,13 @@
 #include "clearsky/io/picture.hpp"
 #include "clearsky/io/png.hpp"
 #include "clearsky/ops/view.hpp"
-#include "clearsky/tdpcr/model.hpp"
-#include "clearsky/train/self_ensemble.hpp"
+#include "clearsky/train/restorer.hpp"
 
 namespace clearsky::train {
 
 struct SceneOptions {
   int64_t tile = 512;    ///< a side that is longer is cut into tiles of this length; 0: never; pixels
   int64_t overlap = 64;  ///< of neighbouring tiles at least, where one fades into the other; pixels
-  SelfEnsemble ensemble = SelfEnsemble::no;  ///< see restore()
 };
 
 namespace detail {
@@ -110,8 +108,8 @@ inline void divide_by_weight(const Tensor<float>& scene, const Tensor<float>& we
 /// @return         the model's outputs as a batch of one, (1, H, W, ...)
 /// @throws         ShapeError when the images do not fit each other, ValueError for tiles that cannot overlap so
 template <class Done>
-tdpcr::Outputs<float> predict_scene(const tdpcr::Model<float>& model, const Tensor<float>& optical,
-                                    const Tensor<float>& sar, const SceneOptions& options, Done&& done) {
+tdpcr::Outputs<float> predict_scene(const Restorer& restorer, const Tensor<float>& optical, const Tensor<float>& sar,
+                                    const SceneOptions& options, Done&& done) {
   CLEARSKY_CHECK(ShapeError, optical.rank() == 3 && sar.rank() == 3, "predict_scene: needs images (H, W, bands), got ",
                  optical.shape(), " and ", sar.shape());
   CLEARSKY_CHECK(ShapeError, optical.size(0) == sar.size(0) && optical.size(1) == sar.size(1),
@@ -125,8 +123,7 @@ tdpcr::Outputs<float> predict_scene(const tdpcr::Model<float>& model, const Tens
   const int64_t height = optical.size(0), width = optical.size(1);
   const std::vector<detail::Tile> tiles = detail::tiles_of(height, width, options);
   if (tiles.size() == 1) {
-    tdpcr::Outputs<float> whole =
-        restore(model, unsqueeze(contiguous(optical), 0), unsqueeze(contiguous(sar), 0), options.ensemble);
+    tdpcr::Outputs<float> whole = restorer(unsqueeze(contiguous(optical), 0), unsqueeze(contiguous(sar), 0));
     done(int64_t(1), int64_t(1));
     return whole;
   }
@@ -142,7 +139,7 @@ tdpcr::Outputs<float> predict_scene(const tdpcr::Model<float>& model, const Tens
     const auto cut = [&](const Tensor<float>& x) {
       return unsqueeze(contiguous(slice(slice(x, 0, t.row, t.row + t.height), 1, t.column, t.column + t.width)), 0);
     };
-    const tdpcr::Outputs<float> out = restore(model, cut(optical), cut(sar), options.ensemble);
+    const tdpcr::Outputs<float> out = restorer(cut(optical), cut(sar));
     add(t, out.reconstruction, scene.reconstruction);
     add(t, out.logits, scene.logits);
     add(t, out.reliance, scene.reliance);
@@ -154,9 +151,9 @@ tdpcr::Outputs<float> predict_scene(const tdpcr::Model<float>& model, const Tens
     if (x->defined()) detail::divide_by_weight(*x, weight);
   return scene;
 }
-inline tdpcr::Outputs<float> predict_scene(const tdpcr::Model<float>& model, const Tensor<float>& optical,
+inline tdpcr::Outputs<float> predict_scene(const Restorer& restorer, const Tensor<float>& optical,
                                            const Tensor<float>& sar, const SceneOptions& options = {}) {
-  return predict_scene(model, optical, sar, options, [](int64_t, int64_t) {});
+  return predict_scene(restorer, optical, sar, options, [](int64_t, int64_t) {});
 }
 
 /// Whether a scene would be written as a picture. @throws ValueError for a name that ends in neither .tif nor .png
