@@ -42,8 +42,15 @@ if [ -z "$data" ]; then
   exit 0
 fi
 
-"$clearsky" train --config examples/tdpcr/configs/real_triplets.json --set "data.path=$data" --out "$out/triplets"
-"$clearsky" evaluate --weights "$out/triplets/weights.safetensors" --out "$out/triplets"
+# Three seeds: with so little data much is left to chance, and the mean of three models has less of it.
+for seed in 1 2 3; do
+  "$clearsky" train --config examples/tdpcr/configs/real_triplets.json --set "data.path=$data" --set seed=$seed \
+    --out "$out/triplets/seed$seed"
+  echo "Seed $seed alone:"
+  "$clearsky" evaluate --weights "$out/triplets/seed$seed/weights.safetensors" --out "$out/triplets/seed$seed" --pictures 0
+done
+echo "The mean of the three:"
+"$clearsky" evaluate --weights "$out"/triplets/seed*/weights.safetensors --out "$out/triplets"
 echo "Pictures: $out/triplets/pictures/sheet.png"
 
 labelled=$(dirname "$data")/terramesh-mini
@@ -60,6 +67,6 @@ for patch in 282D_485L_3_3:1000 38D_378R_2_3:0 433D_629L_3_1:1000 637U_59R_1_3:0
   echo "$name,$labelled/S2L1C/$name.tif,$labelled/S1RTC/$name.tif,$labelled/LULC/$name.tif,${patch#*:}" >> "$manifest"
 done
 "$clearsky" train --config examples/tdpcr/configs/real_labels.json --set "data.path=$manifest" \
-  --weights "$out/triplets/weights.safetensors" --out "$out/labels"
+  --weights "$out/triplets/seed1/weights.safetensors" --out "$out/labels"
 "$clearsky" evaluate --weights "$out/labels/weights.safetensors" --out "$out/labels"
 echo "Pictures: $out/labels/pictures/sheet.png"

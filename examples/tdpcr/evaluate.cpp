@@ -45,7 +45,7 @@ void run_evaluate(const EvaluateOptions& o) {
   if (o.out.empty()) return;
   train::write_report(e, o.out, io::provenance(clearsky_commit));
   const std::string sheet = gallery->finish();
-  std::printf("\nreport: %s/metrics.json, pictures: %s\n", o.out.c_str(), sheet.c_str());
+  std::printf("\nreport: %s/metrics.json%s%s\n", o.out.c_str(), sheet.empty() ? "" : ", pictures: ", sheet.c_str());
 }
 
 }  // namespace

@@ -160,6 +160,11 @@ refuses 1 "a.tif does not exist" train "${tiny[@]}" --set data.source=manifest -
 refuses 1 "in the model" train "${tiny[@]}" "${made[@]}" --set model.width=16 --weights run/weights.safetensors --out out --quiet
 refuses 1 "another configuration" train "${tiny[@]}" "${made[@]}" --set seed=9 --resume run/checkpoint.safetensors --out out --quiet
 refuses 1 "cannot be changed" evaluate --weights run/weights.safetensors --set model.width=16 --out out
+"$clearsky" --threads 1 train "${tiny[@]}" "${made[@]}" --set data.split_seed=7 --out other --quiet || { echo "FAILED: the second run"; exit 1; }
+refuses 1 "trained on different data" evaluate --weights run/weights.safetensors other/weights.safetensors --out out
+"$clearsky" --threads 1 train "${tiny[@]}" "${made[@]}" --set model.prompt=none --out plain --quiet || { echo "FAILED: the third run"; exit 1; }
+weights="run/weights.safetensors --weights plain/weights.safetensors"
+refuses 1 "of different networks" predict --weights $weights --optical "$optical" --sar "$sar" --out out/clear.tif
 
 echo "$checks refusals checked, $failures failures"
 [ "$failures" -eq 0 ]
