@@ -11,10 +11,21 @@
 #include "clearsky/simt/simt.hpp"
 #endif
 
+#include "clearsky/core/error.hpp"
+
 namespace clearsky::cuda {
 
 inline constexpr int kWarp = 32;
 inline constexpr unsigned kAllLanes = 0xffffffffu;
+
+/// Blocks that cover `count` things, `each` of them per block.
+/// @throws ShapeError when there are more than a grid can have
+inline unsigned blocks_of(int64_t count, int64_t each) {
+  const int64_t blocks = (count + each - 1) / each;
+  CLEARSKY_CHECK(ShapeError, blocks <= 0x7fffffff, "launch: ", count, " elements are ", blocks,
+                 " blocks, a grid can have 2147483647; cut the tensor in parts");
+  return unsigned(blocks);
+}
 
 /// Every lane gets the sum over the warp, added in the same order whatever the lane.
 __device__ __forceinline__ float warp_sum(float v) {
