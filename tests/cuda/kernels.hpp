@@ -39,7 +39,7 @@ class Output {
   }
 
  private:
-  static constexpr size_t kSentinels = 64;
+  static constexpr size_t kSentinels = 2048;  // more than a row: one row too many must not reach other memory
   static constexpr float kSentinel = 12345.678f;
   size_t count_;
   std::vector<float> values_;

@@ -34,9 +34,12 @@ struct SlotSums {
   int64_t slots, columns, stride;
 };
 
-/// grid (ceil(columns / blockDim.x), groups); group g reads parts + g slots stride and writes sums + g columns
-inline __global__ void __launch_bounds__(128) sum_slots(const SlotSums p) {
-  const int64_t c = int64_t(blockIdx.x) * blockDim.x + threadIdx.x;
+/// A template, as every kernel here: a header may define it in several units, and nvcc ignores `inline` on a kernel.
+/// grid (ceil(columns / Threads), groups), block Threads; group g reads parts + g slots stride and writes sums + g
+/// columns
+template <int Threads>
+__global__ void __launch_bounds__(Threads) sum_slots(const SlotSums p) {
+  const int64_t c = int64_t(blockIdx.x) * Threads + threadIdx.x;
   if (c >= p.columns) return;
   const float* parts = p.parts + int64_t(blockIdx.y) * p.slots * p.stride;
   float total = 0;

@@ -98,14 +98,15 @@ __global__ void __launch_bounds__(kWarp* Rows) layer_norm_backward_input(const L
 }
 
 /// Sums over the rows of one slot. parts (slots, 2, cols), written: dgamma, then dbeta.
-/// grid (ceil(cols / kWarp), slots), block (kWarp, kColumnRows)
-__global__ void __launch_bounds__(kWarp* kColumnRows)
+/// grid (ceil(cols / kWarp), slots), block (kWarp, Rows)
+template <int Rows>
+__global__ void __launch_bounds__(kWarp* Rows)
     layer_norm_backward_weight(const LayerNormBackward p, float* __restrict__ parts) {
   const int64_t c = int64_t(blockIdx.x) * kWarp + threadIdx.x, slot = blockIdx.y, slots = gridDim.y;
   float dgamma = 0, dbeta = 0;
   if (c < p.cols) {  // the others must stay for the barriers
     const int64_t last = p.rows * (slot + 1) / slots;
-    for (int64_t r = p.rows * slot / slots + threadIdx.y; r < last; r += kColumnRows) {
+    for (int64_t r = p.rows * slot / slots + threadIdx.y; r < last; r += Rows) {
       const float dy = p.dy[r * p.cols + c];
       dgamma += dy * ((p.x[r * p.cols + c] - p.mean[r]) * p.rstd[r]);
       dbeta += dy;
@@ -143,13 +144,13 @@ inline void layer_norm_backward(const LayerNormBackward& p, float* workspace, St
   if (p.dgamma == nullptr && p.dbeta == nullptr) return;
   const int64_t slots = column_slots(p.rows);
   if (slots != 0)
-    launch(layer_norm_backward_weight, dim3(blocks_of(p.cols, kWarp), unsigned(slots)), dim3(kWarp, kColumnRows), 0,
-           stream, p, workspace);
+    launch(layer_norm_backward_weight<kColumnRows>, dim3(blocks_of(p.cols, kWarp), unsigned(slots)),
+           dim3(kWarp, kColumnRows), 0, stream, p, workspace);
   const dim3 grid(blocks_of(p.cols, 128));
   const SlotSums dgamma{workspace, p.dgamma, slots, p.cols, 2 * p.cols};
   const SlotSums dbeta{workspace + p.cols, p.dbeta, slots, p.cols, 2 * p.cols};
-  if (p.dgamma != nullptr) launch(sum_slots, grid, 128, 0, stream, dgamma);
-  if (p.dbeta != nullptr) launch(sum_slots, grid, 128, 0, stream, dbeta);
+  if (p.dgamma != nullptr) launch(sum_slots<128>, grid, 128, 0, stream, dgamma);
+  if (p.dbeta != nullptr) launch(sum_slots<128>, grid, 128, 0, stream, dbeta);
 }
 
 }  // namespace clearsky::cuda
