@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <utility>
 #include <vector>
 
 #include "clearsky/core/philox.hpp"
@@ -49,9 +50,13 @@ class Output {
 template <class Run>
 std::vector<Output> in_every_order(Run&& run) {
   std::vector<Output> first;
-  for (simt::Order order : {simt::Order::forward, simt::Order::reverse, simt::Order::random}) {
+  using simt::Copies, simt::Order;
+  for (const auto& [order, copies] :
+       {std::pair(Order::forward, Copies::late), std::pair(Order::reverse, Copies::late),
+        std::pair(Order::random, Copies::late), std::pair(Order::forward, Copies::early)}) {
     CAPTURE(int(order));
-    const simt::UseSettings guard({.order = order, .seed = 7});
+    CAPTURE(int(copies));
+    const simt::UseSettings guard({.order = order, .seed = 7, .copies = copies});
     std::vector<Output> out = run();
     for (size_t i = 0; i < out.size(); ++i) {
       CAPTURE(i);

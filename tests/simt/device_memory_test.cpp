@@ -146,6 +146,57 @@ TEST_CASE("cp.async: copies arrive at the wait, so that a missing wait or barrie
   CHECK(missing(copy_and_read<0, false>) > 0);  // a wait is for a thread's own copies
 }
 
+/// Fetches the next number into a tile that the block is still reading when the barrier is left out.
+template <bool Barrier>
+__global__ void fetch_over(const int* from, int* to) {
+  CLEARSKY_SHARED(int, tile, [1]);
+  if (threadIdx.x == 0) tile[0] = from[0];
+  __syncthreads();
+  to[threadIdx.x] = tile[0];
+  if (Barrier) __syncthreads();
+  if (threadIdx.x == 0) cp_async4(tile, from + 1);
+  cp_commit();
+  __syncthreads();
+  cp_wait<0>();
+}
+
+TEST_CASE("cp.async: an early copy shows a tile that is fetched while it is read, a late one does not") {
+  const int from[] = {1, 2};
+  const auto right = [&](auto kernel, simt::Copies copies) {
+    const simt::UseSettings guard({.copies = copies});
+    std::vector<int> to(40, 0);
+    launch(kernel, 1, 40, 0, nullptr, from, to.data());
+    return to == std::vector<int>(40, 1);
+  };
+  CHECK(right(fetch_over<true>, simt::Copies::late));
+  CHECK(right(fetch_over<true>, simt::Copies::early));
+  CHECK(right(fetch_over<false>, simt::Copies::late));
+  CHECK(!right(fetch_over<false>, simt::Copies::early));
+}
+
+/// Warps that meet no barrier may be far apart: the second reads what the first may have overwritten.
+__global__ void warps_apart(int* to) {
+  CLEARSKY_SHARED(int, tile, [64]);
+  const int i = int(threadIdx.x);
+  tile[i] = i;
+  __syncthreads();
+  int sum = tile[63 - i];
+  for (int k = 0; k < 4; ++k) sum = __shfl_xor_sync(kAllLanes, sum, 1);
+  tile[i] = -1;  // no barrier before this
+  to[i] = sum;
+}
+
+TEST_CASE("orders: a warp runs ahead of the others through its shuffles, up to the next barrier") {
+  for (simt::Order order : {simt::Order::forward, simt::Order::reverse, simt::Order::random}) {
+    const simt::UseSettings guard({.order = order});
+    std::vector<int> to(64, 0);
+    launch(warps_apart, 1, 64, 0, nullptr, to.data());
+    int wrong = 0;
+    for (int v : to) wrong += v == -1;
+    CHECK(wrong == 32);
+  }
+}
+
 __global__ void copy_parts(const float* from, float* to) {
   CLEARSKY_SHARED(float, tile, [32]);
   const int i = int(threadIdx.x);

@@ -14,7 +14,7 @@ inline std::vector<simt::Settings> every_way() {
   std::vector<simt::Settings> ways;
   for (simt::FiberKind fibers : {simt::kDefaultFibers, simt::FiberKind::ucontext})
     for (simt::Order order : {simt::Order::forward, simt::Order::reverse, simt::Order::random})
-      ways.push_back({order, ways.size(), fibers});
+      ways.push_back({order, ways.size(), simt::Copies::late, fibers});
   return ways;
 }
 

@@ -40,7 +40,7 @@ inline std::string to_text(const cuda::dim3& v) {
   return to_text(cuda::uint3{v.x, v.y, v.z});
 }
 
-/// An asynchronous copy that was asked for. It happens as late as it may: at the wait.
+/// An asynchronous copy that was asked for, and waits for its wait.
 struct PendingCopy {
   void* to;
   const void* from;
@@ -90,10 +90,8 @@ class Block {
     start_threads(block, settings.fibers);
     random_ = draw;
     order_ = settings.order;
-    for (int i = 0; i < count_; ++i) turns_[size_t(i)] = order_ == Order::reverse ? count_ - 1 - i : i;
-    while (finished_ < count_ && error_ == nullptr) {
-      if (order_ == Order::random) shuffle_turns();
-      if (!take_turns()) break;
+    copies = settings.copies;
+    while (finished_ < count_ && error_ == nullptr && take_turns()) {
     }
     const std::string stuck = error_ == nullptr && finished_ < count_ ? waiting() : std::string();
     unwind();
@@ -160,6 +158,7 @@ class Block {
   }
 
   SharedMemory shared;
+  Copies copies = Copies::late;
 
  private:
   /// Thrown through fibers that are left over when a block fails, so that their locals are destroyed.
@@ -174,7 +173,6 @@ class Block {
     kind_ = kind;
     while (threads_.size() < size_t(count_)) threads_.push_back(std::make_unique<Thread>(kind));
     lanes_.assign(size_t((count_ + kWarp - 1) / kWarp * kWarp), nullptr);
-    turns_.resize(size_t(count_));
     for (int i = 0; i < count_; ++i) {
       Thread& t = *threads_[size_t(i)];
       lanes_[size_t(i)] = &t;
@@ -233,6 +231,7 @@ class Block {
     if (arrived_ + finished_ != count_) return;
     barrier_result_ = predicates_;
     arrived_ = 0;
+    ++phase_;
     for (int i = 0; i < count_; ++i)
       if (lanes_[size_t(i)]->state == Thread::State::at_barrier) lanes_[size_t(i)]->state = Thread::State::ready;
   }
@@ -252,15 +251,42 @@ class Block {
 
   Thread* const* warp(const Thread& t) const { return lanes_.data() + t.number / kWarp * kWarp; }
 
+  /// The order of up to a warp's threads or a block's warps.
+  class Turns {
+   public:
+    Turns(Block& block, int count) : order_(block.order_), count_(count) {
+      if (order_ != Order::random) return;
+      for (int i = 0; i < count; ++i) drawn_[i] = i;
+      for (int i = count - 1; i > 0; --i) std::swap(drawn_[i], drawn_[block.draw() % uint64_t(i + 1)]);
+    }
+    int at(int i) const { return order_ == Order::forward ? i : order_ == Order::reverse ? count_ - 1 - i : drawn_[i]; }
+
+   private:
+    Order order_;
+    int count_;
+    int drawn_[kWarp];
+  };
+
   /// Every thread that can run does so until it waits; false when there was none.
   bool take_turns() {
+    const int phase = phase_;
     bool any = false;
-    for (int i = 0; i < count_ && error_ == nullptr; ++i) {
-      Thread& t = *lanes_[size_t(turns_[size_t(i)])];
-      if (t.state != Thread::State::ready) continue;
-      if (order_ == Order::random && any && (draw() & 3) == 0) continue;  // sits this turn out
-      any = true;
-      resume(t);
+    const Turns warps(*this, int(lanes_.size()) / kWarp);
+    for (int w = 0; w < int(lanes_.size()) / kWarp; ++w) {
+      Thread* const* lanes = lanes_.data() + warps.at(w) * kWarp;
+      for (bool ran = true; ran;) {
+        ran = false;
+        const Turns turns(*this, kWarp);
+        for (int i = 0; i < kWarp; ++i) {
+          Thread* t = lanes[turns.at(i)];
+          if (t == nullptr || t->state != Thread::State::ready) continue;
+          if (order_ == Order::random && ran && (draw() & 3) == 0) continue;  // sits this turn out
+          ran = any = true;
+          resume(*t);
+          // After a barrier the first one in the order is first again.
+          if (phase_ != phase || error_ != nullptr) return true;
+        }
+      }
     }
     return any;
   }
@@ -286,10 +312,6 @@ class Block {
     z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9u;
     z = (z ^ (z >> 27)) * 0x94d049bb133111ebu;
     return z ^ (z >> 31);
-  }
-
-  void shuffle_turns() {
-    for (int i = count_ - 1; i > 0; --i) std::swap(turns_[size_t(i)], turns_[size_t(draw() % uint64_t(i + 1))]);
   }
 
   /// "threads 0-31, 40 at __syncthreads (a.cuh:12); threads 32-39 ended"
@@ -334,10 +356,9 @@ class Block {
   FiberKind kind_ = kDefaultFibers;
   std::vector<std::unique_ptr<Thread>> threads_;
   std::vector<Thread*> lanes_;  // (count_, rounded up to warps)  null behind the last thread
-  std::vector<int> turns_;
   Order order_ = Order::forward;
   uint64_t random_ = 0;
-  int count_ = 0, finished_ = 0, arrived_ = 0, predicates_ = 0, barrier_result_ = 0;
+  int count_ = 0, finished_ = 0, arrived_ = 0, phase_ = 0, predicates_ = 0, barrier_result_ = 0;
   Site barrier_site_{};
   bool unwinding_ = false;
   std::exception_ptr error_;

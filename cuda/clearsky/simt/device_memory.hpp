@@ -33,6 +33,11 @@ inline void check_shared(const void* p, size_t bytes, const Site& site) {
                  bytes, " bytes that are not in a shared array; check the index and the array's size");
 }
 
+inline void do_copy(const PendingCopy& c) {
+  if (c.valid != 0) std::memcpy(c.to, c.from, size_t(c.valid));
+  std::memset(static_cast<char*>(c.to) + c.valid, 0, size_t(c.bytes - c.valid));
+}
+
 /// @source  PTX ISA 8.0, sec. 9.7.8.22.3.1, cp.async: the copy has no order until it is waited for
 inline void copy_later(void* to, const void* from, int bytes, int valid, const Site& site) {
   check_aligned(to, size_t(bytes), site);
@@ -40,7 +45,9 @@ inline void copy_later(void* to, const void* from, int bytes, int valid, const S
   check_shared(to, size_t(bytes), site);
   CLEARSKY_CHECK(ValueError, 0 <= valid && valid <= bytes, "simt: ", to_text(site), " copies ", valid, " of ", bytes,
                  " bytes; use 0 to ", bytes);
-  Block::current->copies.push_back({to, from, bytes, valid, Block::current->group});
+  const PendingCopy copy{to, from, bytes, valid, Block::current->group};
+  if (Block::current->block->copies == Copies::early) do_copy(copy);
+  else Block::current->copies.push_back(copy);
 }
 
 /// Does the copies of all committed groups but the last `newest`.
@@ -53,8 +60,7 @@ inline void do_copies(int newest) {
       t.copies[kept++] = c;
       continue;
     }
-    if (c.valid != 0) std::memcpy(c.to, c.from, size_t(c.valid));
-    std::memset(static_cast<char*>(c.to) + c.valid, 0, size_t(c.bytes - c.valid));
+    do_copy(c);
   }
   t.copies.resize(kept);
 }

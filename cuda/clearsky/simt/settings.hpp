@@ -7,16 +7,24 @@
 
 namespace clearsky::simt {
 
-/// The order in which the threads of a block run between two waits, and the blocks of a grid.
+/// The order of the threads in a warp, of the warps in a block and of the blocks in a grid. A warp runs as far as it
+/// can, up to a barrier of the block, before the next one does: so far apart, and no further, may warps be on a device.
 enum class Order {
   forward,
   reverse,
   random,  ///< drawn anew at each turn, from the seed; some threads sit a turn out
 };
 
+/// When asynchronous copies happen. Late ones show a missing wait, early ones a tile that is still being read.
+enum class Copies {
+  late,   ///< at the wait
+  early,  ///< at once
+};
+
 struct Settings {
   Order order = Order::forward;
   uint64_t seed = 0;
+  Copies copies = Copies::late;
   FiberKind fibers = kDefaultFibers;
 };
 
