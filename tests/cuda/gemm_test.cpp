@@ -8,9 +8,11 @@ namespace {
 struct Size {
   int64_t batch, m, n, k;
 };
-// One element, odd sizes below and above a tile, whole tiles (16-byte copies), k on both sides of a depth, and nothing.
-const Size kSizes[] = {{1, 1, 1, 1},  {2, 5, 7, 3}, {1, 65, 70, 17}, {1, 64, 64, 32}, {2, 68, 132, 20},
-                       {3, 4, 8, 16}, {1, 3, 5, 0}, {0, 3, 4, 5},    {2, 0, 4, 5},    {2, 4, 0, 5}};
+// One element, odd sizes below and above a tile, whole tiles (16-byte copies), k on both sides of a depth, so many
+// depths that a tile is fetched into a second time, and nothing.
+const Size kSizes[] = {{1, 1, 1, 1},     {2, 5, 7, 3},    {1, 65, 70, 17}, {1, 64, 64, 32},
+                       {2, 68, 132, 20}, {1, 33, 66, 50}, {1, 64, 8, 64},  {3, 4, 8, 16},
+                       {1, 3, 5, 0},     {0, 3, 4, 5},    {2, 0, 4, 5},    {2, 4, 0, 5}};
 
 struct Problem {
   Size size;
@@ -98,6 +100,13 @@ TEST_CASE("gemm: a column of a wider matrix, and factors that start at any float
     CHECK(share(p, c, [](float v) { return double(v); }) <= 1);
     CHECK(c.sentinels_intact());
   }
+  // Rows of 10 that stand 12 apart, the last one ending the memory: AddressSanitizer sees 16 bytes read behind it.
+  Problem p({1, 8, 10, 9}, false, false, false);
+  const std::vector<float> exact = draw(8 * 12 + 10, 2);
+  p.call.b = exact.data(), p.call.b_row = 12;
+  Output c(80);
+  cuda::gemm(p.into(c.data()), nullptr);
+  CHECK(share(p, c, [](float v) { return double(v); }) <= 1);
 }
 
 TEST_CASE("gemm in bfloat16: exact products of the rounded factors, added in float") {
