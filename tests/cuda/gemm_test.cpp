@@ -103,7 +103,7 @@ TEST_CASE("gemm: a column of a wider matrix, and factors that start at any float
   // Rows of 10 that stand 12 apart, the last one ending the memory: AddressSanitizer sees 16 bytes read behind it.
   Problem p({1, 8, 10, 9}, false, false, false);
   const std::vector<float> exact = draw(8 * 12 + 10, 2);
-  p.call.b = exact.data(), p.call.b_row = 12;
+  p.call.b = exact.data(), p.call.b_row = 12, p.call.b_batch = 0;
   Output c(80);
   cuda::gemm(p.into(c.data()), nullptr);
   CHECK(share(p, c, [](float v) { return double(v); }) <= 1);

@@ -7,7 +7,6 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
-#include <utility>
 #include <vector>
 
 #include "clearsky/core/philox.hpp"
@@ -51,12 +50,12 @@ template <class Run>
 std::vector<Output> in_every_order(Run&& run) {
   std::vector<Output> first;
   using simt::Copies, simt::Order;
-  for (const auto& [order, copies] :
-       {std::pair(Order::forward, Copies::late), std::pair(Order::reverse, Copies::late),
-        std::pair(Order::random, Copies::late), std::pair(Order::forward, Copies::early)}) {
-    CAPTURE(int(order));
-    CAPTURE(int(copies));
-    const simt::UseSettings guard({.order = order, .seed = 7, .copies = copies});
+  for (const simt::Settings& way :
+       {simt::Settings{.order = Order::forward}, simt::Settings{.order = Order::reverse},
+        simt::Settings{.order = Order::random, .seed = 7}, simt::Settings{.copies = Copies::early}}) {
+    CAPTURE(int(way.order));
+    CAPTURE(int(way.copies));
+    const simt::UseSettings guard(way);
     std::vector<Output> out = run();
     for (size_t i = 0; i < out.size(); ++i) {
       CAPTURE(i);

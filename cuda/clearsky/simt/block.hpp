@@ -2,10 +2,14 @@
 // One block of CUDA threads on one thread of the operating system: who runs, who waits for what, and the report when
 // nobody can go on.
 
+#include <algorithm>
+#include <bit>
 #include <cstdint>
+#include <cstring>
 #include <exception>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "clearsky/simt/language.hpp"
