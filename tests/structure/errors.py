@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """docs/errors.md lists every message of the library: python3 tests/structure/errors.py [--write]
 
-Reads each CLEARSKY_CHECK and CLEARSKY_FAIL in include/ and compares its text, with placeholders for values, with the
+Reads each CLEARSKY_CHECK and CLEARSKY_FAIL in include/ and cuda/ and compares its text, with placeholders for values, with the
 list. --write brings the list up to date and keeps the explanations below its entries (the indented lines).
 """
 
@@ -12,7 +12,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 PAGE = ROOT / "docs/errors.md"
 INTRO_END = "<!-- The list below is written by tests/structure/errors.py; explanations are kept. -->\n"
-LAYERS = ["core", "autograd", "cpu", "ops", "nn", "optim", "tdpcr", "metrics", "io", "geo", "data", "train"]
+LAYERS = ["core", "autograd", "cpu", "ops", "nn", "optim", "tdpcr", "metrics", "io", "geo", "data", "train", "simt", "cuda"]
 
 LITERAL = re.compile(r'"((?:[^"\\]|\\.)*)"')
 
@@ -73,12 +73,13 @@ def messages(path):
 def wanted():
     page = {}
     for layer in LAYERS:
-        for path in sorted((ROOT / "include/clearsky" / layer).glob("*.hpp")):
+        folder = ROOT / ("cuda" if layer in ("simt", "cuda") else "include") / "clearsky" / layer
+        for path in sorted([*folder.rglob("*.hpp"), *folder.rglob("*.cuh")]):
             if path.name == "error.hpp":
                 continue
             entries = [f"- **{kind}** `{message}`" for kind, message in messages(path)]
             if entries:
-                page[f"{layer}/{path.name}"] = entries
+                page[f"{layer}/{path.relative_to(folder)}"] = entries
     return page
 
 

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # headers.sh COMPILER FLAG...: each header compiles when it is the only one included, without a warning.
 set -euo pipefail
-cd "$(dirname "$0")/../../include"
-export command="$* -std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Wshadow -Werror -I. -x c++ -"
+cd "$(dirname "$0")/../.."
+export command="$* -std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Wshadow -Werror -Iinclude -Icuda -x c++ -"
 alone() { echo "#include \"$1\"" | $command || { echo "$1 does not compile alone"; return 1; }; }
 export -f alone
-headers=$(find clearsky -name '*.hpp' | sort)
+# device.cuh is for nvcc alone, which reads it in tests/cuda/nvcc.sh.
+headers=$(find include/clearsky cuda/clearsky \( -name '*.hpp' -o -name '*.cuh' \) ! -name device.cuh -printf '%H/%P\n' |
+  sed 's|^[a-z]*/||' | sort)
 # From a file and not to a pipe: the exit code of xargs says whether one of them failed.
 if xargs -P "$(nproc)" -I{} bash -c 'alone {}' <<<"$headers"; then
   echo "$(wc -l <<<"$headers") headers compile alone"

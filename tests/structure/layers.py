@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """The rules of the include tree, as a test: python3 tests/structure/layers.py [--write]
 
-- A header includes only from its own layer and from those below it.
+- A header includes only from its own layer and from those below it; include/ never includes cuda/.
 - Only geo needs GDAL, only io needs stb, only io, geo, data and train may need JSON.
 - No cycle of includes, and headers that nest at most 10 levels deep.
 - The umbrellas include every header of their layers.
@@ -27,13 +27,18 @@ BELOW = {
     "geo": ["io"],
     "data": ["geo"],
     "train": ["data", "tdpcr", "optim", "metrics"],
+    # In cuda/. Nothing in include/ stands above them.
+    "simt": ["core"],
+    "cuda": ["simt", "ops"],
 }
+IN_CUDA = {"simt", "cuda"}
 # Third-party headers, and the layers that may include them.
 THIRD_PARTY = {
     r"(gdal|cpl_|ogr_)": {"geo"},
     r"stb/": {"io"},
     r"nlohmann/": {"io", "geo", "data", "train"},
     r"Eigen/": set(BELOW),
+    r"cuda": {"cuda"},
     r"(CLI/|doctest|benchmark)": set(),
 }
 # Layers that the umbrella of everything includes: those that need no third-party header.
@@ -57,8 +62,12 @@ def check(root):
     include = root / "include"
     problems = []
     graph, outside = {}, {}
-    for path in sorted((include / "clearsky").rglob("*.hpp")):
-        name = str(path.relative_to(include))
+    paths = [(p, include) for p in (include / "clearsky").rglob("*.hpp")]
+    paths += [(p, root / "cuda") for kind in ("*.hpp", "*.cuh") for p in (root / "cuda/clearsky").rglob(kind)]
+    for path, folder in sorted(paths):
+        name = str(path.relative_to(folder))
+        if len(name.split("/")) > 2 and (name.split("/")[1] in IN_CUDA) != (folder != include):
+            problems.append(f"{name}: stands in {folder.name}/, the layers {', '.join(sorted(IN_CUDA))} in cuda/")
         text = path.read_text()
         graph[name] = [target for _, target in INCLUDE.findall(text) if target.startswith("clearsky/")]
         outside[name] = [target for _, target in INCLUDE.findall(text) if not target.startswith("clearsky/")]
@@ -163,13 +172,16 @@ def self_test():
         for name, text in {
             "core/up.hpp": '#include "clearsky/ops/a.hpp"\n',
             "ops/a.hpp": '#include "clearsky/ops/b.hpp"\n',
-            "ops/b.hpp": '#include "clearsky/ops/a.hpp"\n#include <gdal.h>\n',
+            "ops/b.hpp": '#include "clearsky/ops/a.hpp"\n#include <gdal.h>\n#include "clearsky/cuda/k.cuh"\n',
+            "../../cuda/clearsky/cuda/k.cuh": '#include "clearsky/nn/linear.hpp"\n',
+            "nn/linear.hpp": "",
         }.items():
             path = base / "include/clearsky" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("#pragma once\n" + text)
         problems = "\n".join(check(base)[2])
-        for wanted in ("core stands below ops", "cycle: ", "<gdal.h>, which ops may not need", "clearsky.hpp: is missing"):
+        for wanted in ("ops stands below cuda", "cuda stands below nn", "core stands below ops", "cycle: ",
+                       "<gdal.h>, which ops may not need", "clearsky.hpp: is missing"):
             assert wanted in problems, f"the layer test no longer sees: {wanted}\n{problems}"
 
 

@@ -17,6 +17,8 @@
 /// lies in memory and not in registers.
 #if defined(__clang__)
 #define CLEARSKY_UNROLL _Pragma("unroll")
+#elif defined(__CUDACC__)
+#define CLEARSKY_UNROLL  // nvcc reads these headers for their structs, and does not know the pragma below
 #else
 #define CLEARSKY_UNROLL _Pragma("GCC unroll 16")
 #endif

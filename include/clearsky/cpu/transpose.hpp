@@ -11,7 +11,8 @@ namespace clearsky::cpu::detail {
 template <class T, int64_t Step, int64_t... Lane>
 inline void swap_squares(Vec<T>& a, Vec<T>& b, std::integer_sequence<int64_t, Lane...>) {
   constexpr int64_t kLane = kLanes<T>;
-#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector)
+// nvcc loses the expansion of the packs on its way to the host's compiler.
+#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector) && !defined(__CUDACC__)
   const Vec<T> upper = __builtin_shufflevector(a, b, ((Lane & Step) == 0 ? Lane : kLane + Lane - Step)...);
   b = __builtin_shufflevector(a, b, ((Lane & Step) == 0 ? Lane + Step : kLane + Lane)...);
   a = upper;

@@ -1,0 +1,58 @@
+#pragma once
+// One step of Adam or AdamW for all parameters of a model at once: hundreds of tensors, most of them tiny, would cost
+// more in launches than in work.
+//
+//     g <- scale g + l2 p      m <- m + (1 - beta1) (g - m)      v <- beta2 v + (1 - beta2) g^2
+//     p <- keep p - rate m / (root_scale sqrt(v) + eps)
+//
+// Source: Kingma, Ba, "Adam", ICLR 2015, algorithm 1; Loshchilov, Hutter, "Decoupled Weight Decay Regularization",
+// ICLR 2019, algorithm 2. What the letters stand for: clearsky/cpu/update.hpp.
+
+#include "clearsky/cpu/update.hpp"
+#include "clearsky/cuda/portable.cuh"
+
+namespace clearsky::cuda {
+
+using AdamStep = cpu::AdamStep<float>;
+using AdamTensor = cpu::AdamTensor<float>;
+
+inline constexpr int64_t kAdamBlock = 1024;  ///< elements of the common axis that one block takes
+
+/// Block b takes [b kAdamBlock, (b + 1) kAdamBlock) of the axis along which the tensors lie side by side, each thread
+/// four elements that stand Threads apart. grid (ceil(length / kAdamBlock)), block Threads
+template <int Threads>
+__global__ void __launch_bounds__(Threads) adam_step_blocks(const AdamStep s) {
+  const int64_t first = int64_t(blockIdx.x) * kAdamBlock;
+  // The last tensor that starts at or before `first`: the same search in each thread, from a cache.
+  int64_t low = 0, high = s.layout.tensors;
+  while (high - low > 1) {
+    const int64_t middle = (low + high) / 2;
+    if (s.layout.starts[middle] <= first) low = middle;
+    else high = middle;
+  }
+  for (int64_t index = low; index < s.layout.tensors && s.layout.starts[index] < first + kAdamBlock; ++index) {
+    const AdamTensor t = s.tensors[index];
+    if (t.gradient == nullptr) continue;
+    const int64_t start = s.layout.starts[index], count = s.layout.counts[index];
+    for (int64_t at = first + threadIdx.x; at < first + kAdamBlock; at += Threads) {
+      const int64_t i = at - start;
+      if (i < 0 || i >= count) continue;
+      const float p = t.value[i];
+      const float g = t.gradient[i] * s.grad_scale + p * t.l2;
+      const float m = t.mean[i] + (g - t.mean[i]) * s.one_minus_beta1;
+      const float v = t.square[i] * s.beta2 + g * g * s.one_minus_beta2;
+      t.mean[i] = m;
+      t.square[i] = v;
+      t.value[i] = p * t.keep - m * t.rate / (sqrtf(v) * t.root_scale + s.eps);
+    }
+  }
+}
+
+/// Returns without waiting. The layout and the tensors' records are read on the device.
+/// @param length  of the common axis: layout.starts[layout.tensors], which the host cannot read there
+inline void adam_step(const AdamStep& s, int64_t length, Stream stream) {
+  if (s.layout.tensors == 0 || length == 0) return;
+  launch(adam_step_blocks<256>, blocks_of(length, kAdamBlock), 256, 0, stream, s);
+}
+
+}  // namespace clearsky::cuda

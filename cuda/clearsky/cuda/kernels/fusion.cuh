@@ -1,0 +1,96 @@
+#pragma once
+// Prompt-guided fusion's gate and mix in one pass.
+//
+//     G  = sigmoid(context + bias)                       context per image and channel, bias per pixel and channel
+//     y  = O + G (S - O)  (replace)   or   O + G S  (inject)
+//
+//     h = dy (S - O) G (1 - G)  (replace)   or   dy S G (1 - G)  (inject)
+//     doptical = dy (1 - G)  or  dy,   dsar = dy G,   dbias = h,   dcontext = sum over the pixels of h
+//
+// Forward: one warp per pixel, so that the mean of G over the channels needs shuffles only. Backward: blocks as for
+// sums down columns, since dcontext is one; the other gradients come along in the same pass.
+
+#include "clearsky/cpu/fusion.hpp"
+#include "clearsky/cuda/kernels/column_sums.cuh"
+
+namespace clearsky::cuda {
+
+using MixForward = cpu::MixForward<float>;
+using MixBackward = cpu::MixBackward<float>;
+
+/// 1 / (1 + e^-x), from e^-|x| so that nothing overflows.
+__device__ __forceinline__ float sigmoid(float x) {
+  const float e = expf(-fabsf(x));
+  return (x >= 0 ? 1.0f : e) / (1.0f + e);
+}
+
+/// grid (ceil(batch pixels / Rows)), block (kWarp, Rows)
+template <int Rows>
+__global__ void __launch_bounds__(kWarp* Rows) mix_forward_warp(const MixForward p) {
+  const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
+  if (row >= p.batch * p.pixels) return;  // whole warps leave together, so the shuffles below stay safe
+  const float* context = p.context + row / p.pixels * p.channels;
+  float total = 0;
+  for (int64_t c = threadIdx.x; c < p.channels; c += kWarp) {
+    const int64_t at = row * p.channels + c;
+    const float gate = sigmoid(context[c] + p.bias[at]);
+    const float o = p.optical[at], s = p.sar[at];
+    p.y[at] = o + gate * (p.replace ? s - o : s);
+    total += gate;
+  }
+  if (p.reliance == nullptr) return;
+  total = warp_sum(total);
+  if (threadIdx.x == 0) p.reliance[row] = total / float(p.channels);
+}
+
+/// Also sums h over the pixels of one slot. parts (batch, slots, channels), written; or null.
+/// grid (ceil(channels / kWarp), slots, batch), block (kWarp, Rows)
+template <int Rows>
+__global__ void __launch_bounds__(kWarp* Rows) mix_backward_columns(const MixBackward p, float* parts) {
+  const int64_t c = int64_t(blockIdx.x) * kWarp + threadIdx.x, slot = blockIdx.y, slots = gridDim.y, n = blockIdx.z;
+  float total = 0;
+  if (c < p.channels) {  // the others must stay for the barriers
+    const float context = p.context[n * p.channels + c];
+    const int64_t last = p.pixels * (slot + 1) / slots;
+    for (int64_t i = p.pixels * slot / slots + threadIdx.y; i < last; i += Rows) {
+      const int64_t at = (n * p.pixels + i) * p.channels + c;
+      const float gate = sigmoid(context + p.bias[at]), dy = p.dy[at];
+      const float h = dy * (p.replace ? p.sar[at] - p.optical[at] : p.sar[at]) * (gate * (1.0f - gate));
+      if (p.doptical != nullptr) p.doptical[at] = p.replace ? dy * (1.0f - gate) : dy;
+      if (p.dsar != nullptr) p.dsar[at] = dy * gate;
+      if (p.dbias != nullptr) p.dbias[at] = h;
+      total += h;
+    }
+  }
+  total = sum_down_block(total);
+  if (parts != nullptr && threadIdx.y == 0 && c < p.channels) parts[(n * slots + slot) * p.channels + c] = total;
+}
+
+/// Returns without waiting. An empty tensor is not an error, an empty grid is.
+inline void mix_forward(const MixForward& p, Stream stream) {
+  constexpr int kRows = 4;
+  if (p.batch * p.pixels * p.channels == 0) return;
+  launch(mix_forward_warp<kRows>, blocks_of(p.batch * p.pixels, kRows), dim3(kWarp, kRows), 0, stream, p);
+}
+
+/// Floats of workspace that dcontext takes.
+inline int64_t mix_backward_workspace(int64_t batch, int64_t pixels, int64_t channels) {
+  return batch * column_slots(pixels) * channels;
+}
+
+/// @param workspace  (mix_backward_workspace(batch, pixels, channels))  overwritten; or null without dcontext
+/// @throws ShapeError when there are more than 65535 images
+inline void mix_backward(const MixBackward& p, float* workspace, Stream stream) {
+  if (p.batch * p.channels == 0) return;
+  CLEARSKY_CHECK(ShapeError, p.batch <= 65535, "mix_backward: ", p.batch,
+                 " images, a grid can have 65535; cut the batch in parts");
+  const int64_t slots = column_slots(p.pixels);
+  if (slots != 0)
+    launch(mix_backward_columns<kColumnRows>, dim3(blocks_of(p.channels, kWarp), unsigned(slots), unsigned(p.batch)),
+           dim3(kWarp, kColumnRows), 0, stream, p, p.dcontext == nullptr ? nullptr : workspace);
+  if (p.dcontext == nullptr) return;
+  const SlotSums sums{workspace, p.dcontext, slots, p.channels, p.channels};
+  launch(sum_slots<128>, dim3(blocks_of(p.channels, 128), unsigned(p.batch)), 128, 0, stream, sums);
+}
+
+}  // namespace clearsky::cuda

@@ -1,0 +1,99 @@
+#pragma once
+// Softmax and its logarithm along the middle dimension of a dense (outer, n, inner) array.
+//
+//     y_i  = e^(x_i - m) / s   or its logarithm x_i - m - log s,    m = max_j x_j,  s = sum_j e^(x_j - m)
+//     dx_i = y_i (dy_i - sum_j dy_j y_j)   or, of the logarithm, dy_i - e^(y_i) sum_j dy_j
+//
+// Source: Goodfellow, Bengio, Courville, "Deep Learning", 2016, eq. 4.1.
+// With inner = 1 a row lies in one piece, and one warp takes it. Otherwise neighbouring threads take neighbouring
+// columns, so that they read neighbouring floats. Either reads x three times, of which two come from a cache.
+
+#include "clearsky/cpu/softmax.hpp"
+#include "clearsky/cuda/portable.cuh"
+
+namespace clearsky::cuda {
+
+using Softmax = cpu::Softmax<float>;
+
+struct SoftmaxBackward {
+  const float* y;   // (outer, n, inner)  what the forward wrote
+  const float* dy;  // (outer, n, inner)
+  float* dx;        // (outer, n, inner)  written
+  int64_t outer, n, inner;
+  bool logarithm;
+};
+
+/// grid (ceil(outer / Rows)), block (kWarp, Rows); inner = 1
+template <int Rows>
+__global__ void __launch_bounds__(kWarp* Rows) softmax_rows(const Softmax p) {
+  const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
+  if (row >= p.outer) return;  // whole warps leave together, so the shuffles below stay safe
+  const float* x = p.x + row * p.n;
+  float* y = p.y + row * p.n;
+  float top = -INFINITY;  // passes a NaN by; the sum below takes it up
+  for (int64_t i = threadIdx.x; i < p.n; i += kWarp) top = fmaxf(top, x[i]);
+  top = warp_max(top);
+  float sum = 0;
+  for (int64_t i = threadIdx.x; i < p.n; i += kWarp) sum += expf(x[i] - top);
+  sum = warp_sum(sum);
+  const float log_sum = logf(sum);
+  for (int64_t i = threadIdx.x; i < p.n; i += kWarp)
+    y[i] = p.logarithm ? (x[i] - top) - log_sum : expf(x[i] - top) / sum;
+}
+
+/// grid (ceil(outer inner / Threads)), block Threads
+template <int Threads>
+__global__ void __launch_bounds__(Threads) softmax_columns(const Softmax p) {
+  const int64_t column = int64_t(blockIdx.x) * Threads + threadIdx.x;
+  if (column >= p.outer * p.inner) return;
+  const int64_t at = column / p.inner * p.n * p.inner + column % p.inner, end = at + p.n * p.inner;
+  float top = -INFINITY;
+  for (int64_t i = at; i < end; i += p.inner) top = fmaxf(top, p.x[i]);
+  float sum = 0;
+  for (int64_t i = at; i < end; i += p.inner) sum += expf(p.x[i] - top);
+  const float log_sum = logf(sum);
+  for (int64_t i = at; i < end; i += p.inner)
+    p.y[i] = p.logarithm ? (p.x[i] - top) - log_sum : expf(p.x[i] - top) / sum;
+}
+
+/// grid (ceil(outer / Rows)), block (kWarp, Rows); inner = 1
+template <int Rows>
+__global__ void __launch_bounds__(kWarp* Rows) softmax_backward_rows(const SoftmaxBackward p) {
+  const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
+  if (row >= p.outer) return;
+  const float *y = p.y + row * p.n, *dy = p.dy + row * p.n;
+  float sum = 0;
+  for (int64_t i = threadIdx.x; i < p.n; i += kWarp) sum += p.logarithm ? dy[i] : dy[i] * y[i];
+  sum = warp_sum(sum);
+  for (int64_t i = threadIdx.x; i < p.n; i += kWarp)
+    p.dx[row * p.n + i] = p.logarithm ? dy[i] - expf(y[i]) * sum : y[i] * (dy[i] - sum);
+}
+
+/// grid (ceil(outer inner / Threads)), block Threads
+template <int Threads>
+__global__ void __launch_bounds__(Threads) softmax_backward_columns(const SoftmaxBackward p) {
+  const int64_t column = int64_t(blockIdx.x) * Threads + threadIdx.x;
+  if (column >= p.outer * p.inner) return;
+  const int64_t at = column / p.inner * p.n * p.inner + column % p.inner, end = at + p.n * p.inner;
+  float sum = 0;
+  for (int64_t i = at; i < end; i += p.inner) sum += p.logarithm ? p.dy[i] : p.dy[i] * p.y[i];
+  for (int64_t i = at; i < end; i += p.inner)
+    p.dx[i] = p.logarithm ? p.dy[i] - expf(p.y[i]) * sum : p.y[i] * (p.dy[i] - sum);
+}
+
+/// Returns without waiting. An empty tensor is not an error, an empty grid is.
+inline void softmax(const Softmax& p, Stream stream) {
+  constexpr int kRows = 4;
+  if (p.outer * p.n * p.inner == 0) return;
+  if (p.inner == 1) launch(softmax_rows<kRows>, blocks_of(p.outer, kRows), dim3(kWarp, kRows), 0, stream, p);
+  else launch(softmax_columns<128>, blocks_of(p.outer * p.inner, 128), 128, 0, stream, p);
+}
+
+inline void softmax_backward(const SoftmaxBackward& p, Stream stream) {
+  constexpr int kRows = 4;
+  if (p.outer * p.n * p.inner == 0) return;
+  if (p.inner == 1) launch(softmax_backward_rows<kRows>, blocks_of(p.outer, kRows), dim3(kWarp, kRows), 0, stream, p);
+  else launch(softmax_backward_columns<128>, blocks_of(p.outer * p.inner, 128), 128, 0, stream, p);
+}
+
+}  // namespace clearsky::cuda
