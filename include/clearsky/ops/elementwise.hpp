@@ -3,6 +3,7 @@
 
 #include "clearsky/cpu/elementwise.hpp"
 #include "clearsky/cpu/map.hpp"
+#include "clearsky/ops/compare.hpp"
 #include "clearsky/ops/view.hpp"
 
 namespace clearsky {
