@@ -3,7 +3,7 @@
 # not seen, and leaves pictures, curves and a table of metrics in one folder.
 #
 #   bash examples/demo.sh                                      built-in scenes; about 5 minutes on two cores
-#   bash examples/demo.sh --data ../shared/data/osfcr-mini     real triplets, then real labels; about 10 minutes
+#   bash examples/demo.sh --data ../shared/data/osfcr-mini     real triplets, then real labels; about 6 minutes
 #   bash examples/demo.sh --out FOLDER                         instead of build/demo
 set -euo pipefail
 
