@@ -34,15 +34,11 @@ TEST_CASE("Restorer: with the ensemble, turning the input turns the output, whic
   const auto plain = Restorer(model)(x, s), mean = Restorer(model, SelfEnsemble::yes)(x, s);
   CHECK(plain.reconstruction.to_vector() == model(x, s).reconstruction.to_vector());
   CHECK(mean.reconstruction.shape() == x.shape());
-  for (const auto& [transpose, rows, columns] : {std::array{true, false, false},
-                                                 {true, true, false},
-                                                 {true, false, true},
-                                                 {false, true, false},
-                                                 {false, true, true}}) {
-    INFO("transpose ", transpose, ", rows ", rows, ", columns ", columns);
-    const auto turn = [&, t = transpose, r = rows, c = columns](const Tensor<float>& image) {
-      return detail::mapped(image, t, r, c);
-    };
+  using Turn = std::array<bool, 3>;  // transpose, flip the rows, flip the columns
+  for (const Turn& t : {Turn{true, false, false}, Turn{true, true, false}, Turn{true, false, true},
+                        Turn{false, true, false}, Turn{false, true, true}}) {
+    INFO("transpose ", t[0], ", rows ", t[1], ", columns ", t[2]);
+    const auto turn = [&](const Tensor<float>& image) { return detail::mapped(image, t[0], t[1], t[2]); };
     const auto turned = Restorer(model, SelfEnsemble::yes)(turn(x), turn(s));
     // The same eight results, added in another order.
     CHECK(largest_difference(turned.reconstruction, turn(mean.reconstruction)) < 1e-5);
