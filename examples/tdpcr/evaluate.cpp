@@ -59,8 +59,7 @@ Run add_evaluate(CLI::App& app) {
   c->add_option("--config", o->config, "Take the data from this configuration instead of the training's");
   c->add_option("--set", o->set, "Override one data key, as in --set data.path=other");
   c->add_option("--out", o->out, "Folder for metrics.txt, .json, .csv and pictures");
-  c->add_flag("--self-ensemble", o->self_ensemble,
-              "The mean of eight runs, turned and mirrored: a little better, eight times slower");
+  c->add_flag("--self-ensemble", o->self_ensemble, "The mean of eight runs, turned and mirrored; eight times slower");
   c->add_option("--pictures", o->pictures, "Samples to draw");
   c->footer(
       "The table has PSNR, SSIM, spectral angle, MAE and RMSE (reflectance) for all, clear and cloudy pixels and per\n"

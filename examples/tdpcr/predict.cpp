@@ -82,8 +82,7 @@ Run add_predict(CLI::App& app) {
                 "Digital number of reflectance 0: 1000 since baseline 04.00; default: as in training");
   c->add_option("--tile", o->scene.tile, "Work in tiles of this many pixels, blended; 0: the whole image at once");
   c->add_option("--overlap", o->scene.overlap, "Pixels that tiles share");
-  c->add_flag("--self-ensemble", o->self_ensemble,
-              "The mean of eight runs, turned and mirrored: a little better, eight times slower");
+  c->add_flag("--self-ensemble", o->self_ensemble, "The mean of eight runs, turned and mirrored; eight times slower");
   c->add_flag("--zero-invalid", o->zero_invalid, "Take NaN and infinite pixels as 0 instead of refusing them");
   c->footer(
       "The georeference of the optical image is kept.\n\n"
