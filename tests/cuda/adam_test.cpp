@@ -13,53 +13,58 @@ TEST_CASE("adam step: tensors of any size in one launch, as on the CPU and in do
   for (int64_t c : counts)
     starts.push_back(starts.back() + (c + cpu::kUpdateAlign - 1) / cpu::kUpdateAlign * cpu::kUpdateAlign);
 
+  const auto tensor_of = [](size_t i, float* value, const float* gradient, float* mean, float* square) {
+    const float part = float(i) / 100;
+    return cuda::AdamTensor{value, i == kWithout ? nullptr : gradient, mean, square, 1 - part, part, 0.01f + part,
+                            1.5f};
+  };
+  const auto step_of = [&](const int64_t* first, const int64_t* sizes, const cuda::AdamTensor* tensors) {
+    return cuda::AdamStep{{first, sizes, int64_t(counts.size())}, tensors, 0.1f, 0.99f, 0.01f, 1e-8f, 0.5f};
+  };
   struct State {
-    std::vector<Output> value, mean, square;
-    std::vector<std::vector<float>> gradient;
-    std::vector<cuda::AdamTensor> tensors;
+    std::vector<std::vector<float>> value, mean, square;
+    std::vector<Values<float>> gradient;
   };
-  const auto make = [&] {
-    State s;
-    for (size_t i = 0; i < counts.size(); ++i) {
-      s.value.emplace_back(draw(counts[i], 10 * i));
-      s.mean.emplace_back(draw(counts[i], 10 * i + 1));
-      s.square.emplace_back(draw(counts[i], 10 * i + 2, 0, 1));
-      s.gradient.push_back(draw(counts[i], 10 * i + 3));
-      const float part = float(i) / 100;
-      s.tensors.push_back({s.value[i].data(), i == kWithout ? nullptr : s.gradient[i].data(), s.mean[i].data(),
-                           s.square[i].data(), 1 - part, part, 0.01f + part, 1.5f});
-    }
-    return s;
-  };
-  const auto step_of = [&](const State& s) {
-    return cuda::AdamStep{
-        {starts.data(), counts.data(), int64_t(counts.size())}, s.tensors.data(), 0.1f, 0.99f, 0.01f, 1e-8f, 0.5f};
-  };
+  State before;
+  for (size_t i = 0; i < counts.size(); ++i) {
+    before.value.push_back(draw(counts[i], 10 * i).vector());
+    before.mean.push_back(draw(counts[i], 10 * i + 1).vector());
+    before.square.push_back(draw(counts[i], 10 * i + 2, 0, 1).vector());
+    before.gradient.push_back(draw(counts[i], 10 * i + 3));
+  }
   const auto out = in_every_order([&] {
-    State s = make();
-    cuda::adam_step(step_of(s), starts.back(), nullptr);
     std::vector<Output> all;
-    for (auto* kind : {&s.value, &s.mean, &s.square})
-      for (const Output& o : *kind) all.push_back(o);
+    for (const auto* kind : {&before.value, &before.mean, &before.square})
+      for (const std::vector<float>& v : *kind) all.emplace_back(v);
+    std::vector<cuda::AdamTensor> tensors;
+    for (size_t i = 0; i < counts.size(); ++i)
+      tensors.push_back(tensor_of(i, all[i].data(), before.gradient[i].device(), all[counts.size() + i].data(),
+                                  all[2 * counts.size() + i].data()));
+    const Values<int64_t> first(starts), sizes(counts);
+    const Values<cuda::AdamTensor> records(tensors);
+    cuda::adam_step(step_of(first.device(), sizes.device(), records.device()), starts.back(), nullptr);
     return all;
   });
-  State on_cpu = make();
-  const State before = make();
-  cpu::adam_step(step_of(on_cpu));
+  State on_cpu = before;
+  std::vector<cuda::AdamTensor> tensors;
+  for (size_t i = 0; i < counts.size(); ++i)
+    tensors.push_back(tensor_of(i, on_cpu.value[i].data(), before.gradient[i].data(), on_cpu.mean[i].data(),
+                                on_cpu.square[i].data()));
+  const cuda::AdamStep s = step_of(starts.data(), counts.data(), tensors.data());
+  cpu::adam_step(s);
 
   Worst worst, cpu;
   for (size_t i = 0; i < counts.size(); ++i) {
     const Output &value = out[i], &mean = out[counts.size() + i], &square = out[2 * counts.size() + i];
     if (i == kWithout) {
-      CHECK(value.same_bits(before.value[i]));
-      CHECK(mean.same_bits(before.mean[i]));
-      CHECK(square.same_bits(before.square[i]));
+      CHECK(value.vector() == before.value[i]);
+      CHECK(mean.vector() == before.mean[i]);
+      CHECK(square.vector() == before.square[i]);
       continue;
     }
-    const cuda::AdamTensor& t = before.tensors[i];
-    const cuda::AdamStep s = step_of(before);
+    const cuda::AdamTensor& t = tensors[i];
     for (int64_t k = 0; k < counts[i]; ++k) {
-      const double p = before.value[i][k], m0 = before.mean[i][k], v0 = before.square[i][k];
+      const double p = before.value[i][size_t(k)], m0 = before.mean[i][size_t(k)], v0 = before.square[i][size_t(k)];
       const double g0 = before.gradient[i][size_t(k)];
       const double g = double(s.grad_scale) * g0 + double(t.l2) * p;
       const double g_scale = double(s.grad_scale) * std::abs(g0) + double(t.l2) * std::abs(p);
@@ -70,10 +75,10 @@ TEST_CASE("adam step: tensors of any size in one launch, as on the CPU and in do
       const double root = double(t.root_scale) * std::sqrt(v) + double(s.eps);
       const double want = double(t.keep) * p - double(t.rate) * m / root;
       const double scale = std::abs(double(t.keep) * p) + double(t.rate) * m_scale / root * (1 + v_scale / v);
-      const auto check = [&](float got, const Output& kernel, double exact, double size) {
+      const auto check = [&](float got, const std::vector<float>& kernel, double exact, double size) {
         const double allowed = allowed_error(kRoundFloat, kRoundFloat, 3, size);
         worst.add(got, exact, allowed);
-        cpu.add(got, kernel[k], 2 * allowed);
+        cpu.add(got, kernel[size_t(k)], 2 * allowed);
       };
       check(mean[k], on_cpu.mean[i], m, m_scale);
       check(square[k], on_cpu.square[i], v, v_scale);

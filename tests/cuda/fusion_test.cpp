@@ -18,34 +18,34 @@ TEST_CASE("mix: values, reliance and gradients as in double and on the CPU") {
       CAPTURE(s.channels);
       CAPTURE(replace);
       const int64_t rows = s.batch * s.pixels, count = rows * s.channels, images = s.batch * s.channels;
-      const std::vector<float> optical = draw(count, 1), sar = draw(count, 2), context = draw(images, 3, -3, 3),
-                               bias = draw(count, 4, -3, 3), dy = draw(count, 5);
-      const auto forward = [&](float* y, float* reliance) {
-        return cuda::MixForward{optical.data(), sar.data(), context.data(), bias.data(), y,
-                                reliance,       s.batch,    s.pixels,       s.channels,  replace};
+      const Values<float> optical = draw(count, 1), sar = draw(count, 2), context = draw(images, 3, -3, 3),
+                          bias = draw(count, 4, -3, 3), dy = draw(count, 5);
+      const auto forward = [&](float* y, float* reliance, auto at) {
+        return cuda::MixForward{at(optical), at(sar), at(context), at(bias),   y,
+                                reliance,    s.batch, s.pixels,    s.channels, replace};
       };
-      const auto backward = [&](float* doptical, float* dsar, float* dcontext, float* dbias) {
-        return cuda::MixBackward{optical.data(), sar.data(), context.data(), bias.data(), dy.data(),  doptical, dsar,
-                                 dcontext,       dbias,      s.batch,        s.pixels,    s.channels, replace};
+      const auto backward = [&](float* doptical, float* dsar, float* dcontext, float* dbias, auto at) {
+        return cuda::MixBackward{at(optical), at(sar), at(context), at(bias), at(dy),     doptical, dsar,
+                                 dcontext,    dbias,   s.batch,     s.pixels, s.channels, replace};
       };
       const auto y = in_every_order([&] {
         std::vector<Output> out{Output(count), Output(rows)};
-        cuda::mix_forward(forward(out[0].data(), out[1].data()), nullptr);
+        cuda::mix_forward(forward(out[0].data(), out[1].data(), OnDevice()), nullptr);
         return out;
       });
       const auto d = in_every_order([&] {
         std::vector<Output> out{Output(count), Output(count), Output(images), Output(count)};
         Output workspace(cuda::mix_backward_workspace(s.batch, s.pixels, s.channels));
-        cuda::mix_backward(backward(out[0].data(), out[1].data(), out[2].data(), out[3].data()), workspace.data(),
-                           nullptr);
+        cuda::mix_backward(backward(out[0].data(), out[1].data(), out[2].data(), out[3].data(), OnDevice()),
+                           workspace.data(), nullptr);
         CHECK(workspace.sentinels_intact());
         return out;
       });
       const auto floats = [](int64_t n) { return std::vector<float>(size_t(n), 0.f); };
       std::vector<float> cy = floats(count), cr = floats(rows), co = floats(count), cs = floats(count),
                          cc = floats(images), cb = floats(count);
-      cpu::mix_forward(forward(cy.data(), cr.data()));
-      cpu::mix_backward(backward(co.data(), cs.data(), cc.data(), cb.data()));
+      cpu::mix_forward(forward(cy.data(), cr.data(), OnHost()));
+      cpu::mix_backward(backward(co.data(), cs.data(), cc.data(), cb.data(), OnHost()));
 
       Worst worst, cpu;
       const auto check = [&](float got, float on_cpu, double want, double scale, int64_t terms) {
@@ -80,8 +80,8 @@ TEST_CASE("mix: values, reliance and gradients as in double and on the CPU") {
       CHECK(cpu.share() <= 1);
 
       Output y_alone(count), dsar_alone(count);
-      cuda::mix_forward(forward(y_alone.data(), nullptr), nullptr);
-      cuda::mix_backward(backward(nullptr, dsar_alone.data(), nullptr, nullptr), nullptr, nullptr);
+      cuda::mix_forward(forward(y_alone.data(), nullptr, OnDevice()), nullptr);
+      cuda::mix_backward(backward(nullptr, dsar_alone.data(), nullptr, nullptr, OnDevice()), nullptr, nullptr);
       CHECK(y_alone.same_bits(y[0]));
       CHECK(dsar_alone.same_bits(d[1]));
     }

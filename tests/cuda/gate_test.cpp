@@ -15,17 +15,17 @@ void check_gates(const Size& s, bool gelu, bool shifted) {
   CAPTURE(s.half);
   CAPTURE(gelu);
   const int64_t count = s.rows * s.half, shift = shifted ? 1 : 0;  // one float further: no 16-byte access is possible
-  const std::vector<float> in = draw(2 * count + shift, 1, -6, 6), dy_in = draw(count + shift, 2);
-  const float *x = in.data() + shift, *dy = dy_in.data() + shift;
+  const Values<float> in = draw(2 * count, 1, -6, 6), dy_in = draw(count, 2);
+  const float *x = in.data(), *dy = dy_in.data();
   const auto forward = in_every_order([&] {
     std::vector<Output> out{Output(count)};
-    const cuda::GateForward p{x, out[0].data(), s.rows, s.half};
+    const cuda::GateForward p{in.device(shift), out[0].data(), s.rows, s.half};
     gelu ? cuda::gelu_gate_forward(p, nullptr) : cuda::simple_gate_forward(p, nullptr);
     return out;
   });
   const auto backward = in_every_order([&] {
     std::vector<Output> out{Output(2 * count)};
-    const cuda::GateBackward p{x, dy, out[0].data(), s.rows, s.half};
+    const cuda::GateBackward p{in.device(shift), dy_in.device(shift), out[0].data(), s.rows, s.half};
     gelu ? cuda::gelu_gate_backward(p, nullptr) : cuda::simple_gate_backward(p, nullptr);
     return out;
   });

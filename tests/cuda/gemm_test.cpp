@@ -1,5 +1,6 @@
 #include "clearsky/cuda/kernels/gemm.cuh"
 
+#include "clearsky/core/dtype.hpp"
 #include "kernels.hpp"
 
 namespace clearsky::test {
@@ -16,7 +17,7 @@ const Size kSizes[] = {{1, 1, 1, 1},     {2, 5, 7, 3},    {1, 65, 70, 17}, {1, 6
 
 struct Problem {
   Size size;
-  std::vector<float> a, b, bias;
+  Values<float> a, b, bias;
   cuda::Gemm call{};
 
   Problem(const Size& s, bool transpose_a, bool transpose_b, bool with_bias)
@@ -36,19 +37,24 @@ struct Problem {
             .b_row = transpose_b ? 1 : s.n,
             .b_column = transpose_b ? s.k : 1};
   }
-  cuda::Gemm into(float* c) const {
+  cuda::Gemm on_host(float* c) const {
     cuda::Gemm p = call;
     p.c = c;
+    return p;
+  }
+  cuda::Gemm on_device(float* c, int64_t shift = 0) const {
+    cuda::Gemm p = on_host(c);
+    p.a = a.device(shift), p.b = b.device(shift), p.bias = p.bias == nullptr ? nullptr : bias.device();
     return p;
   }
 };
 
 /// The largest error of c as a share of what a sum of k products may have, after `round` was applied to the factors.
 template <class Round>
-double share(const Problem& p, const Output& c, Round&& round) {
+double share(const Problem& p, const std::vector<float>& c, Round&& round) {
   Worst worst;
   const cuda::Gemm& g = p.call;
-  for (int64_t i = 0; i < c.size(); ++i) {
+  for (int64_t i = 0; i < int64_t(c.size()); ++i) {
     const int64_t batch = i / (g.m * g.n), m = i / g.n % g.m, n = i % g.n;
     double sum = g.bias == nullptr ? 0 : g.bias[n], scale = std::abs(sum);
     for (int64_t k = 0; k < g.k; ++k) {
@@ -56,7 +62,7 @@ double share(const Problem& p, const Output& c, Round&& round) {
                              round(g.b[batch * g.b_batch + k * g.b_row + n * g.b_column]);
       sum += product, scale += std::abs(product);
     }
-    worst.add(c[i], sum, allowed_error(kRoundFloat, kRoundFloat, double(g.k + 1), scale));
+    worst.add(c[size_t(i)], sum, allowed_error(kRoundFloat, kRoundFloat, double(g.k + 1), scale));
   }
   return worst.share();
 }
@@ -78,45 +84,45 @@ TEST_CASE("gemm: as in double and on the CPU, for every way in which the factors
   each_problem([](const Problem& p) {
     const auto c = in_every_order([&] {
       std::vector<Output> out{Output(p.size.batch * p.size.m * p.size.n)};
-      cuda::gemm(p.into(out[0].data()), nullptr);
+      cuda::gemm(p.on_device(out[0].data()), nullptr);
       return out;
     });
-    CHECK(share(p, c[0], [](float v) { return double(v); }) <= 1);
-    Output on_cpu(c[0].size());
-    cpu::gemm(p.into(on_cpu.data()));
+    CHECK(share(p, c[0].vector(), [](float v) { return double(v); }) <= 1);
+    std::vector<float> on_cpu(size_t(c[0].size()));
+    cpu::gemm(p.on_host(on_cpu.data()));
     CHECK(share(p, on_cpu, [](float v) { return double(v); }) <= 1);
   });
 }
 
 TEST_CASE("gemm: a column of a wider matrix, and factors that start at any float") {
   // Strides that are neither 1 nor the row's length, and a start that is not aligned to 16 bytes.
-  const std::vector<float> a = draw(2000, 1), b = draw(2000, 2);
   for (int64_t shift : {0, 1}) {
     Problem p({1, 8, 12, 9}, false, false, false);
-    p.call.a = a.data() + shift, p.call.b = b.data() + shift;
+    p.a = draw(2000, 1), p.b = draw(2000, 2);
+    p.call.a = p.a.data(), p.call.b = p.b.data();
     p.call.a_row = 30, p.call.a_column = 2, p.call.b_row = 100, p.call.b_column = 1;
     Output c(96);
-    cuda::gemm(p.into(c.data()), nullptr);
-    CHECK(share(p, c, [](float v) { return double(v); }) <= 1);
+    cuda::gemm(p.on_device(c.data(), shift), nullptr);
+    CHECK(share(p, c.vector(), [](float v) { return double(v); }) <= 1);
     CHECK(c.sentinels_intact());
   }
   // Rows of 10 that stand 12 apart, the last one ending the memory: AddressSanitizer sees 16 bytes read behind it.
   Problem p({1, 8, 10, 9}, false, false, false);
-  const std::vector<float> exact = draw(8 * 12 + 10, 2);
-  p.call.b = exact.data(), p.call.b_row = 12, p.call.b_batch = 0;
+  p.b = draw(8 * 12 + 10, 2);
+  p.call.b = p.b.data(), p.call.b_row = 12, p.call.b_batch = 0;
   Output c(80);
-  cuda::gemm(p.into(c.data()), nullptr);
-  CHECK(share(p, c, [](float v) { return double(v); }) <= 1);
+  cuda::gemm(p.on_device(c.data()), nullptr);
+  CHECK(share(p, c.vector(), [](float v) { return double(v); }) <= 1);
 }
 
 TEST_CASE("gemm in bfloat16: exact products of the rounded factors, added in float") {
   each_problem([](const Problem& p) {
     const auto c = in_every_order([&] {
       std::vector<Output> out{Output(p.size.batch * p.size.m * p.size.n)};
-      cuda::gemm_bfloat16(p.into(out[0].data()), nullptr);
+      cuda::gemm_bfloat16(p.on_device(out[0].data()), nullptr);
       return out;
     });
-    CHECK(share(p, c[0], [](float v) { return double(float(BFloat16(v))); }) <= 1);
+    CHECK(share(p, c[0].vector(), [](float v) { return double(float(BFloat16(v))); }) <= 1);
   });
 }
 

@@ -1,54 +1,132 @@
 #pragma once
 // What the tests of kernels share: buffers that show what was not written and what was written beyond them, and runs
-// in every order of threads.
+// in every order of threads. The tests can be compiled as C++, to run on the CPU, and by nvcc, to run on a device; so
+// kernels are only ever given device memory.
 
 #include <doctest/doctest.h>
 
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <map>
+#include <memory>
 #include <vector>
 
 #include "clearsky/core/philox.hpp"
-#include "clearsky/cuda/portable.cuh"
+#include "clearsky/cuda/memory.cuh"
 #include "tolerance.hpp"
 
 namespace clearsky::test {
 
-/// Floats of a kernel's output: NaN at first, with sentinels behind them.
-class Output {
+/// Values on the host, with a copy of exactly their size in device memory.
+template <class T>
+class Values {
  public:
-  explicit Output(int64_t count, float first = std::numeric_limits<float>::quiet_NaN())
-      : count_(size_t(count)), values_(size_t(count) + kSentinels, kSentinel) {
-    for (size_t i = 0; i < count_; ++i) values_[i] = first;
+  Values() = default;
+  Values(std::vector<T> values) : values_(std::move(values)) {}
+
+  const T* data() const { return values_.data(); }
+  /// Where kernels find them, `shift` elements behind the start of an allocation: 16-byte accesses need 0, 4, ...
+  const T* device(int64_t shift = 0) const {
+    auto& copy = copies_[size_t(shift)];
+    if (copy == nullptr) {
+      std::vector<T> shifted(size_t(shift), T{});
+      shifted.insert(shifted.end(), values_.begin(), values_.end());
+      copy = std::make_shared<cuda::DeviceArray<T>>(shifted.data(), int64_t(shifted.size()));
+    }
+    return copy->data() + shift;
   }
-  explicit Output(const std::vector<float>& first) : Output(int64_t(first.size())) {
-    for (size_t i = 0; i < count_; ++i) values_[i] = first[i];
+  const T& operator[](size_t i) const { return values_[i]; }
+  size_t size() const { return values_.size(); }
+  const std::vector<T>& vector() const { return values_; }
+
+ private:
+  std::vector<T> values_;
+  mutable std::map<size_t, std::shared_ptr<cuda::DeviceArray<T>>> copies_;
+};
+
+/// Which of its two places a test's argument struct points to: at(values) and at(output).
+struct OnHost {
+  template <class T>
+  const T* operator()(const Values<T>& v) const {
+    return v.data();
+  }
+};
+struct OnDevice {
+  template <class T>
+  const T* operator()(const Values<T>& v) const {
+    return v.device();
+  }
+};
+
+/// A kernel's output in device memory: NaN (or -1) at first, with sentinels behind it. operator[] reads what is there
+/// at the first call after data(): launch before you look.
+template <class T>
+class OutputOf {
+ public:
+  explicit OutputOf(int64_t count, T first = never_written())
+      : OutputOf(std::vector<T>(static_cast<size_t>(count), first)) {}
+  explicit OutputOf(const std::vector<T>& first) : count_(int64_t(first.size())) {
+    std::vector<T> all = first;
+    all.resize(first.size() + kSentinels, kSentinel);
+    memory_ = std::make_shared<cuda::DeviceArray<T>>(all.data(), int64_t(all.size()));
   }
 
-  float* data() { return values_.data(); }
-  float operator[](int64_t i) const { return values_[size_t(i)]; }
-  int64_t size() const { return int64_t(count_); }
+  /// For kernels.
+  T* data() {
+    host_.clear();
+    return memory_->data();
+  }
+  T operator[](int64_t i) const { return host()[size_t(i)]; }
+  int64_t size() const { return count_; }
+  std::vector<T> vector() const { return {host().begin(), host().begin() + count_}; }
   bool sentinels_intact() const {
-    for (size_t i = count_; i < values_.size(); ++i)
-      if (values_[i] != kSentinel) return false;
+    for (size_t i = size_t(count_); i < host().size(); ++i)
+      if (host()[i] != kSentinel) return false;
     return true;
   }
-  bool same_bits(const Output& other) const {
-    return count_ == other.count_ && std::memcmp(values_.data(), other.values_.data(), count_ * sizeof(float)) == 0;
+  bool same_bits(const OutputOf& other) const {
+    return count_ == other.count_ &&
+           (count_ == 0 || std::memcmp(host().data(), other.host().data(), size_t(count_) * sizeof(T)) == 0);
   }
 
  private:
   static constexpr size_t kSentinels = 2048;  // more than a row: one row too many must not reach other memory
-  static constexpr float kSentinel = 12345.678f;
-  size_t count_;
-  std::vector<float> values_;
+  static constexpr T kSentinel = T(113);
+  static T never_written() {
+    if constexpr (std::numeric_limits<T>::has_quiet_NaN) return std::numeric_limits<T>::quiet_NaN();
+    else return T(-1);
+  }
+  const std::vector<T>& host() const {
+    if (host_.empty()) {
+      host_.resize(size_t(count_) + kSentinels);
+      memory_->download(host_.data());
+    }
+    return host_;
+  }
+  int64_t count_;
+  std::shared_ptr<cuda::DeviceArray<T>> memory_;
+  mutable std::vector<T> host_;
 };
+using Output = OutputOf<float>;
 
-/// The outputs of run(), which must be the same bits in every order of the threads.
+/// The outputs of run(), which must be the same bits in every order of the threads. On a device there is one order,
+/// the device's: run twice.
 template <class Run>
-std::vector<Output> in_every_order(Run&& run) {
-  std::vector<Output> first;
+auto in_every_order(Run&& run) {
+  using Outputs = decltype(run());
+  Outputs first;
+  const auto compare = [&](Outputs out) {
+    for (size_t i = 0; i < out.size(); ++i) {
+      CAPTURE(i);
+      CHECK(out[i].sentinels_intact());
+      if (!first.empty()) CHECK(out[i].same_bits(first[i]));
+    }
+    if (first.empty()) first = std::move(out);
+  };
+#ifdef __CUDACC__
+  for (int time = 0; time < 2; ++time) compare(run());
+#else
   using simt::Copies, simt::Order;
   for (const simt::Settings& way :
        {simt::Settings{.order = Order::forward}, simt::Settings{.order = Order::reverse},
@@ -56,18 +134,14 @@ std::vector<Output> in_every_order(Run&& run) {
     CAPTURE(int(way.order));
     CAPTURE(int(way.copies));
     const simt::UseSettings guard(way);
-    std::vector<Output> out = run();
-    for (size_t i = 0; i < out.size(); ++i) {
-      CAPTURE(i);
-      CHECK(out[i].sentinels_intact());
-      if (!first.empty()) CHECK(out[i].same_bits(first[i]));
-    }
-    if (first.empty()) first = std::move(out);
+    compare(run());
   }
+  CHECK(simt::GlobalMemory::global().overruns() == 0);
+#endif
   return first;
 }
 
-inline std::vector<float> draw(int64_t count, uint64_t seed, double low = -1, double high = 1) {
+inline Values<float> draw(int64_t count, uint64_t seed, double low = -1, double high = 1) {
   std::vector<float> v(static_cast<size_t>(count));
   for (size_t i = 0; i < v.size(); ++i) v[i] = float(Key{seed}.uniform(i, low, high));
   return v;

@@ -14,17 +14,17 @@ constexpr float kEps = 1e-5f;
 
 struct Inputs {
   Size size;
-  std::vector<float> x, gamma, beta, dy, mean, rstd;
+  Values<float> x, gamma, beta, dy, mean, rstd;
   explicit Inputs(Size s)
       : size(s),
         x(draw(s.rows * s.cols, 1, -2, 3)),
         gamma(draw(s.cols, 2)),
         beta(draw(s.cols, 3)),
         dy(draw(s.rows * s.cols, 4)) {
-    std::vector<float> y(x.size());
-    mean.resize(size_t(s.rows)), rstd.resize(size_t(s.rows));
+    std::vector<float> y(x.size()), means(size_t(s.rows)), rstds(size_t(s.rows));
     cpu::layer_norm_forward<float>(
-        {x.data(), gamma.data(), beta.data(), y.data(), mean.data(), rstd.data(), s.rows, s.cols, kEps});
+        {x.data(), gamma.data(), beta.data(), y.data(), means.data(), rstds.data(), s.rows, s.cols, kEps});
+    mean = means, rstd = rstds;
   }
 };
 
@@ -52,7 +52,7 @@ TEST_CASE("layer norm forward: as in double, and as on the CPU") {
     const auto run = [&](bool statistics) {
       std::vector<Output> out{Output(size.rows * size.cols), Output(size.rows), Output(size.rows)};
       cuda::layer_norm_forward(
-          {in.x.data(), in.gamma.data(), in.beta.data(), out[0].data(), statistics ? out[1].data() : nullptr,
+          {in.x.device(), in.gamma.device(), in.beta.device(), out[0].data(), statistics ? out[1].data() : nullptr,
            statistics ? out[2].data() : nullptr, size.rows, size.cols, kEps},
           nullptr);
       return out;
@@ -92,20 +92,21 @@ TEST_CASE("layer norm backward: as in double, and as on the CPU; sums of rows in
     CAPTURE(size.cols);
     const Inputs in(size);
     const int64_t rows = size.rows, cols = size.cols;
-    const auto arguments = [&](float* dx, float* dgamma, float* dbeta) {
-      return cuda::LayerNormBackward{in.x.data(), in.gamma.data(), in.mean.data(), in.rstd.data(), in.dy.data(),
-                                     dx,          dgamma,          dbeta,          rows,           cols};
+    const auto arguments = [&](float* dx, float* dgamma, float* dbeta, auto at) {
+      return cuda::LayerNormBackward{at(in.x), at(in.gamma), at(in.mean), at(in.rstd), at(in.dy),
+                                     dx,       dgamma,       dbeta,       rows,        cols};
     };
     const std::vector<Output> out = in_every_order([&] {
       std::vector<Output> o{Output(rows * cols), Output(cols), Output(cols)};
       Output workspace(cuda::layer_norm_backward_workspace(rows, cols));
-      cuda::layer_norm_backward(arguments(o[0].data(), o[1].data(), o[2].data()), workspace.data(), nullptr);
+      cuda::layer_norm_backward(arguments(o[0].data(), o[1].data(), o[2].data(), OnDevice()), workspace.data(),
+                                nullptr);
       CHECK(workspace.sentinels_intact());
       return o;
     });
     if (cols == 0) continue;
     std::vector<float> cpu_dx(in.x.size()), cpu_dgamma(size_t(cols), 0.f), cpu_dbeta(size_t(cols), 0.f);
-    cpu::layer_norm_backward(arguments(cpu_dx.data(), cpu_dgamma.data(), cpu_dbeta.data()));
+    cpu::layer_norm_backward(arguments(cpu_dx.data(), cpu_dgamma.data(), cpu_dbeta.data(), OnHost()));
 
     std::vector<double> dgamma(size_t(cols), 0.), dbeta(size_t(cols), 0.), dgamma_scale(size_t(cols), 0.),
         dbeta_scale(size_t(cols), 0.);
@@ -143,8 +144,8 @@ TEST_CASE("layer norm backward: as in double, and as on the CPU; sums of rows in
 
     // Each output alone.
     Output dx(rows * cols), dbeta_alone(cols), workspace(cuda::layer_norm_backward_workspace(rows, cols));
-    cuda::layer_norm_backward(arguments(dx.data(), nullptr, nullptr), nullptr, nullptr);
-    cuda::layer_norm_backward(arguments(nullptr, nullptr, dbeta_alone.data()), workspace.data(), nullptr);
+    cuda::layer_norm_backward(arguments(dx.data(), nullptr, nullptr, OnDevice()), nullptr, nullptr);
+    cuda::layer_norm_backward(arguments(nullptr, nullptr, dbeta_alone.data(), OnDevice()), workspace.data(), nullptr);
     CHECK(dx.same_bits(out[0]));
     CHECK(dbeta_alone.same_bits(out[2]));
   }

@@ -20,17 +20,18 @@ TEST_CASE("softmax: values and gradients as in double and on the CPU, along rows
       CAPTURE(logarithm);
       const int64_t count = s.outer * s.n * s.inner;
       // Around 100: e^x alone would overflow.
-      const std::vector<float> x = draw(count, 1, 96, 104), dy = draw(count, 2);
+      const Values<float> x = draw(count, 1, 96, 104), dy = draw(count, 2);
       const auto y = in_every_order([&] {
         std::vector<Output> out{Output(count)};
-        cuda::softmax({x.data(), out[0].data(), s.outer, s.n, s.inner, logarithm}, nullptr);
+        cuda::softmax({x.device(), out[0].data(), s.outer, s.n, s.inner, logarithm}, nullptr);
         return out;
       });
-      std::vector<float> given(x.size());  // the backward's y
-      cpu::softmax<float>({x.data(), given.data(), s.outer, s.n, s.inner, logarithm});
+      std::vector<float> on_cpu(x.size());  // the backward's y
+      cpu::softmax<float>({x.data(), on_cpu.data(), s.outer, s.n, s.inner, logarithm});
+      const Values<float> given(on_cpu);
       const auto dx = in_every_order([&] {
         std::vector<Output> out{Output(count)};
-        cuda::softmax_backward({given.data(), dy.data(), out[0].data(), s.outer, s.n, s.inner, logarithm}, nullptr);
+        cuda::softmax_backward({given.device(), dy.device(), out[0].data(), s.outer, s.n, s.inner, logarithm}, nullptr);
         return out;
       });
 
@@ -66,11 +67,12 @@ TEST_CASE("softmax: a NaN spoils its own row only, and minus infinity is a proba
   const float inf = std::numeric_limits<float>::infinity(), nan = std::numeric_limits<float>::quiet_NaN();
   const float x[] = {1, nan, 3, -inf, 0, 0, -inf, -inf, -inf};
   for (int64_t inner : {1, 3}) {
-    float laid_out[9];
+    std::vector<float> laid_out(9);
     for (int64_t r = 0; r < 3; ++r)
-      for (int64_t c = 0; c < 3; ++c) laid_out[inner == 1 ? r * 3 + c : c * 3 + r] = x[r * 3 + c];
+      for (int64_t c = 0; c < 3; ++c) laid_out[size_t(inner == 1 ? r * 3 + c : c * 3 + r)] = x[r * 3 + c];
     Output y(9);
-    cuda::softmax({laid_out, y.data(), inner == 1 ? 3 : 1, 3, inner, false}, nullptr);
+    const Values<float> given(laid_out);
+    cuda::softmax({given.device(), y.data(), inner == 1 ? 3 : 1, 3, inner, false}, nullptr);
     const auto at = [&](int64_t r, int64_t c) { return y[inner == 1 ? r * 3 + c : c * 3 + r]; };
     for (int64_t c = 0; c < 3; ++c) {
       CHECK(std::isnan(at(0, c)));

@@ -32,7 +32,10 @@
 #define CLEARSKY_SM_80 0
 #endif
 
-namespace clearsky::cuda {
+// The other meaning is simt's, on_cpu: one program may hold both.
+#define CLEARSKY_MEANING on_device
+
+namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 using Stream = cudaStream_t;
 using bfloat16 = __nv_bfloat16;
@@ -193,4 +196,4 @@ void launch(void (*kernel)(Parameters...), const dim3& grid, const dim3& block, 
   check_cuda(cudaGetLastError(), "launch");
 }
 
-}  // namespace clearsky::cuda
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING

@@ -13,7 +13,7 @@
 
 #include "clearsky/core/error.hpp"
 
-namespace clearsky::cuda {
+namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 inline constexpr int kWarp = 32;
 inline constexpr unsigned kAllLanes = 0xffffffffu;
@@ -38,4 +38,4 @@ __device__ __forceinline__ float warp_max(float v) {
   return v;
 }
 
-}  // namespace clearsky::cuda
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING

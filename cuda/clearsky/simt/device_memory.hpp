@@ -85,7 +85,7 @@ T change_atomically(T* p, Change&& change) {
 /// CLEARSKY_DYNAMIC_SHARED(float, tiles); a pointer to the dynamic shared memory of the launch, aligned to 128 bytes.
 #define CLEARSKY_DYNAMIC_SHARED(type, name) type* name = ::clearsky::simt::dynamic_shared<type>()
 
-namespace clearsky::cuda {
+namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 /// One access of 8 or 16 bytes.
 template <class Vector, class T>
@@ -161,4 +161,4 @@ T atomicCAS(T* p, std::type_identity_t<T> compare, std::type_identity_t<T> v) {
   return simt::change_atomically(p, [=](T old) { return old == compare ? v : old; });
 }
 
-}  // namespace clearsky::cuda
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING

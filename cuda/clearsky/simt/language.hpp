@@ -18,7 +18,11 @@
 #define __forceinline__ inline
 #define __launch_bounds__(...)
 
-namespace clearsky::cuda {
+// Kernels and what they use stand in clearsky::cuda::on_cpu when they are compiled as C++, and in
+// clearsky::cuda::on_device when nvcc compiles them, both seen as clearsky::cuda: one program may hold both meanings.
+#define CLEARSKY_MEANING on_cpu
+
+namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 struct uint3 {
   unsigned x = 0, y = 0, z = 0;
@@ -120,4 +124,4 @@ inline uint32_t to_tf32(float v) {
   return (bits & 0x7f800000u) == 0x7f800000u ? bits : (bits + 0x1000u) & ~0x1fffu;
 }
 
-}  // namespace clearsky::cuda
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING

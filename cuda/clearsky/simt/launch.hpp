@@ -12,6 +12,7 @@
 #include "clearsky/core/philox.hpp"
 #include "clearsky/core/threads.hpp"
 #include "clearsky/simt/block.hpp"
+#include "clearsky/simt/global_memory.hpp"
 
 namespace clearsky::simt {
 
@@ -100,7 +101,7 @@ inline void run_grid(Block::Kernel kernel, const void* arguments, const cuda::di
 
 }  // namespace clearsky::simt
 
-namespace clearsky::cuda {
+namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 /// Lets a kernel use more than 48 KiB of dynamic shared memory (cudaFuncAttributeMaxDynamicSharedMemorySize).
 /// @throws ValueError when no block can have that much
@@ -122,6 +123,7 @@ void launch(void (*kernel)(Parameters...), const dim3& grid, const dim3& block, 
     void (*kernel)(Parameters...);
     std::tuple<std::remove_cv_t<Parameters>...> arguments;  // converted once, copied by each thread, as on a device
   } call{kernel, std::tuple<std::remove_cv_t<Parameters>...>(std::forward<Arguments>(arguments)...)};
+  const simt::GlobalMemory::Access access;
   simt::run_grid(
       [](const void* raw) {
         const Call& c = *static_cast<const Call*>(raw);
@@ -130,4 +132,4 @@ void launch(void (*kernel)(Parameters...), const dim3& grid, const dim3& block, 
       &call, grid, block, shared_bytes);
 }
 
-}  // namespace clearsky::cuda
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING

@@ -118,7 +118,7 @@ void ldmatrix(uint32_t* registers, const void* row, const Site& site) {
 
 }  // namespace clearsky::simt
 
-namespace clearsky::cuda {
+namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 /// d (16, 8) = a (16, 16) b (16, 8) + c (16, 8): bfloat16 factors, float sums; d may be c.
 inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const float (&c)[4],
@@ -153,4 +153,4 @@ inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void* row, CLEARSKY_SIMT_C
   simt::ldmatrix<4, true>(r, row, {"ldmatrix_x4_trans", file, line});
 }
 
-}  // namespace clearsky::cuda
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING

@@ -83,7 +83,7 @@ inline uint32_t vote(uint32_t mask, bool predicate, const Site& site) {
 
 }  // namespace clearsky::simt
 
-namespace clearsky::cuda {
+namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 inline void __syncthreads(CLEARSKY_SIMT_CALLER) {
   simt::Block::current->block->barrier({"__syncthreads", file, line}, false);
@@ -136,4 +136,4 @@ inline unsigned __activemask() {
   return simt::Block::current->block->live_lanes();
 }
 
-}  // namespace clearsky::cuda
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING

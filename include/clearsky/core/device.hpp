@@ -12,11 +12,23 @@ namespace clearsky {
 enum class Device : uint8_t {
   cpu,
   cuda,  ///< an NVIDIA GPU; its kernels come with clearsky/cuda
+  simt,  ///< the same kernels, emulated on the CPU: slow, for tests, study and audits
 };
-inline constexpr int kDevices = 2;
+inline constexpr int kDevices = 3;
 
 inline std::string to_text(Device d) {
-  return d == Device::cpu ? "cpu" : "cuda";
+  return d == Device::cpu ? "cpu" : d == Device::cuda ? "cuda" : "simt";
+}
+
+/// What the factors of products (convolutions, matrix products) are rounded to on a device with tensor cores. Tensors
+/// stay float, and products are added up in float; the CPU ignores it.
+enum class Precision : uint8_t {
+  float32,   ///< nothing
+  tf32,      ///< 10 bits after the point
+  bfloat16,  ///< 7 bits after the point
+};
+inline std::string to_text(Precision p) {
+  return p == Precision::float32 ? "float32" : p == Precision::tf32 ? "tf32" : "bfloat16";
 }
 
 /// One kernel on every device it exists for. Ops call it with a plain struct of pointers and sizes; the CPU slot is

@@ -25,19 +25,19 @@ namespace detail {
 // Of two vectors side by side: their even lanes, their odd lanes; or the first or second half of the two interleaved.
 template <class T, int64_t... I>
 inline Vec<T> even_lanes(Vec<T> a, Vec<T> b, std::integer_sequence<int64_t, I...>) {
-  return __builtin_shufflevector(a, b, (2 * I)...);
+  return shuffle<T, (2 * I)...>(a, b);
 }
 template <class T, int64_t... I>
 inline Vec<T> odd_lanes(Vec<T> a, Vec<T> b, std::integer_sequence<int64_t, I...>) {
-  return __builtin_shufflevector(a, b, (2 * I + 1)...);
+  return shuffle<T, (2 * I + 1)...>(a, b);
 }
 template <class T, int64_t... I>
 inline Vec<T> interleave_low(Vec<T> a, Vec<T> b, std::integer_sequence<int64_t, I...>) {
-  return __builtin_shufflevector(a, b, (I % 2 * kLanes<T> + I / 2)...);
+  return shuffle<T, (I % 2 * kLanes<T> + I / 2)...>(a, b);
 }
 template <class T, int64_t... I>
 inline Vec<T> interleave_high(Vec<T> a, Vec<T> b, std::integer_sequence<int64_t, I...>) {
-  return __builtin_shufflevector(a, b, (I % 2 * kLanes<T> + kLanes<T> / 2 + I / 2)...);
+  return shuffle<T, (I % 2 * kLanes<T> + kLanes<T> / 2 + I / 2)...>(a, b);
 }
 
 /// The four pixels of one 2x2 block: low[4 c + 2 i + j] <-> high[i][j][c]. `row` is the step from i to i + 1 in high.

@@ -104,6 +104,17 @@ inline Vec<T> vec_min(Vec<T> a, Vec<T> b) {
   return a < b ? a : b;
 }
 
+/// Lane k of the result is lane I_k of a and b side by side.
+template <class T, int64_t... I>
+inline Vec<T> shuffle(Vec<T> a, Vec<T> b) {
+// nvcc's front end loses the expansion of the pack on its way to the host's compiler.
+#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector) && !defined(__CUDACC__)
+  return __builtin_shufflevector(a, b, I...);
+#else
+  return Vec<T>{(I < kLanes<T> ? a[I % kLanes<T>] : b[I % kLanes<T>])...};
+#endif
+}
+
 /// The sum of the lanes, halves first: (l0 + l8) + ... in a fixed order.
 template <class T>
 inline T sum_lanes(Vec<T> v) {

@@ -11,16 +11,9 @@ namespace clearsky::cpu::detail {
 template <class T, int64_t Step, int64_t... Lane>
 inline void swap_squares(Vec<T>& a, Vec<T>& b, std::integer_sequence<int64_t, Lane...>) {
   constexpr int64_t kLane = kLanes<T>;
-// nvcc loses the expansion of the packs on its way to the host's compiler.
-#if defined(__has_builtin) && __has_builtin(__builtin_shufflevector) && !defined(__CUDACC__)
-  const Vec<T> upper = __builtin_shufflevector(a, b, ((Lane & Step) == 0 ? Lane : kLane + Lane - Step)...);
-  b = __builtin_shufflevector(a, b, ((Lane & Step) == 0 ? Lane + Step : kLane + Lane)...);
+  const Vec<T> upper = shuffle<T, ((Lane & Step) == 0 ? Lane : kLane + Lane - Step)...>(a, b);
+  b = shuffle<T, ((Lane & Step) == 0 ? Lane + Step : kLane + Lane)...>(a, b);
   a = upper;
-#else
-  const Vec<T> upper{((Lane & Step) == 0 ? a[Lane] : b[Lane - Step])...};
-  b = Vec<T>{((Lane & Step) == 0 ? a[Lane + Step] : b[Lane])...};
-  a = upper;
-#endif
 }
 
 /// rows[i][j] and rows[j][i] change places: squares within squares.

@@ -11,7 +11,7 @@
 #include "clearsky/cpu/update.hpp"
 #include "clearsky/cuda/portable.cuh"
 
-namespace clearsky::cuda {
+namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 using AdamStep = cpu::AdamStep<float>;
 using AdamTensor = cpu::AdamTensor<float>;
@@ -55,4 +55,4 @@ inline void adam_step(const AdamStep& s, int64_t length, Stream stream) {
   launch(adam_step_blocks<256>, blocks_of(length, kAdamBlock), 256, 0, stream, s);
 }
 
-}  // namespace clearsky::cuda
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING

@@ -4,7 +4,7 @@
 
 #include "clearsky/cuda/portable.cuh"
 
-namespace clearsky::cuda {
+namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 /// Threads of a block that takes sums down columns: kWarp neighbouring columns, kColumnRows rows at a time.
 inline constexpr int kColumnRows = 8;
@@ -47,4 +47,4 @@ __global__ void __launch_bounds__(Threads) sum_slots(const SlotSums p) {
   p.sums[int64_t(blockIdx.y) * p.columns + c] = total;
 }
 
-}  // namespace clearsky::cuda
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING

@@ -13,7 +13,7 @@
 #include "clearsky/cpu/fusion.hpp"
 #include "clearsky/cuda/kernels/column_sums.cuh"
 
-namespace clearsky::cuda {
+namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 using MixForward = cpu::MixForward<float>;
 using MixBackward = cpu::MixBackward<float>;
@@ -93,4 +93,4 @@ inline void mix_backward(const MixBackward& p, float* workspace, Stream stream) 
   launch(sum_slots<128>, dim3(blocks_of(p.channels, 128), unsigned(p.batch)), 128, 0, stream, sums);
 }
 
-}  // namespace clearsky::cuda
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING

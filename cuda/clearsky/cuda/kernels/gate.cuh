@@ -11,7 +11,7 @@
 #include "clearsky/cpu/gate.hpp"
 #include "clearsky/cuda/portable.cuh"
 
-namespace clearsky::cuda {
+namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 using GateForward = cpu::GateForward<float>;
 using GateBackward = cpu::GateBackward<float>;
@@ -105,4 +105,4 @@ inline void simple_gate_backward(const GateBackward& p, Stream stream) {
   launch_gate_backward<SimpleGate>(p, stream);
 }
 
-}  // namespace clearsky::cuda
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING

@@ -13,7 +13,7 @@
 #include "clearsky/cpu/gemm.hpp"
 #include "clearsky/cuda/portable.cuh"
 
-namespace clearsky::cuda {
+namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 using Gemm = cpu::Gemm<float>;
 
@@ -186,4 +186,4 @@ inline void gemm_bfloat16(const Gemm& p, Stream stream) {
   launch(gemm_tensor_cores<4 * kWarp>, gemm_grid(p), 4 * kWarp, 0, stream, p);
 }
 
-}  // namespace clearsky::cuda
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING

@@ -14,7 +14,7 @@
 #include "clearsky/cpu/norm.hpp"
 #include "clearsky/cuda/kernels/column_sums.cuh"
 
-namespace clearsky::cuda {
+namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 using LayerNormForward = cpu::LayerNormForward<float>;
 using LayerNormBackward = cpu::LayerNormBackward<float>;
@@ -153,4 +153,4 @@ inline void layer_norm_backward(const LayerNormBackward& p, float* workspace, St
   if (p.dbeta != nullptr) launch(sum_slots<128>, grid, 128, 0, stream, dbeta);
 }
 
-}  // namespace clearsky::cuda
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING

@@ -11,7 +11,7 @@
 #include "clearsky/cpu/softmax.hpp"
 #include "clearsky/cuda/portable.cuh"
 
-namespace clearsky::cuda {
+namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 using Softmax = cpu::Softmax<float>;
 
@@ -96,4 +96,4 @@ inline void softmax_backward(const SoftmaxBackward& p, Stream stream) {
   else launch(softmax_backward_columns<128>, blocks_of(p.outer * p.inner, 128), 128, 0, stream, p);
 }
 
-}  // namespace clearsky::cuda
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING
