@@ -10,13 +10,15 @@ endif()
 add_library(clearsky_own INTERFACE)
 target_link_libraries(clearsky_own INTERFACE clearsky::clearsky)
 # Contraction: a * b + c becomes one instruction with one rounding, with every compiler alike.
-target_compile_options(clearsky_own INTERFACE -ffp-contract=fast -Wall -Wextra -Wpedantic -Wshadow)
+target_compile_options(clearsky_own INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-ffp-contract=fast -Wall -Wextra -Wpedantic
+                                               -Wshadow>)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
   # g++ 12 sees overlaps in "text" + std::string that are not there (its bug 105651).
-  target_compile_options(clearsky_own INTERFACE -Wno-restrict)
+  target_compile_options(clearsky_own INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Wno-restrict>)
 endif()
 if(CLEARSKY_WARNINGS_AS_ERRORS)
-  target_compile_options(clearsky_own INTERFACE -Werror)
+  target_compile_options(clearsky_own INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-Werror>
+                                                $<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings>)
 endif()
 if(CLEARSKY_NATIVE)
   # g++ 12 tunes for 256-bit vectors even where 512-bit ones are twice as fast.
@@ -24,13 +26,14 @@ if(CLEARSKY_NATIVE)
     string(MAKE_C_IDENTIFIER "CLEARSKY_HAS${flag}" known)
     check_cxx_compiler_flag(${flag} ${known})
     if(${known})
-      target_compile_options(clearsky_own INTERFACE ${flag})
+      target_compile_options(clearsky_own INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${flag}>)
     endif()
   endforeach()
 endif()
 if(CLEARSKY_SANITIZE)
-  target_compile_options(clearsky_own INTERFACE -fsanitize=${CLEARSKY_SANITIZE} -fno-sanitize-recover=all
-                                                -fno-omit-frame-pointer -g1)
+  target_compile_options(
+    clearsky_own INTERFACE $<$<COMPILE_LANGUAGE:CXX>:-fsanitize=${CLEARSKY_SANITIZE} -fno-sanitize-recover=all
+                           -fno-omit-frame-pointer -g1>)
   target_link_options(clearsky_own INTERFACE -fsanitize=${CLEARSKY_SANITIZE})
 endif()
 

@@ -8,13 +8,14 @@
 
 #include "clearsky/train/checkpoint.hpp"
 #include "clearsky/train/restorer.hpp"
+#include "device.hpp"
 
 /// Of the sources this program was built from; cmake/commit.cmake writes it.
 extern const char* const clearsky_commit;
 
 namespace clearsky::program {
 
-using Run = std::function<void()>;
+using Run = std::function<void(const DeviceChoice&)>;
 
 /// The models of one or more weight files.
 /// @throws ConfigError when they differ in their network or their data: what one has not seen, another may have
@@ -29,6 +30,12 @@ inline std::vector<train::LoadedModel> load_models(const std::vector<std::string
                    file, " were trained on different data; pass runs that differ in their seed");
   }
   return models;
+}
+
+/// Chooses the device, when everything that can be wrong with files has been found, and moves the models there.
+inline void move_to(const DeviceChoice& choice, const std::vector<train::LoadedModel>& models) {
+  const Device device = choice.enable();
+  for (const train::LoadedModel& m : models) nn::to(*m.model, device);
 }
 
 inline train::Restorer restorer_of(const std::vector<train::LoadedModel>& loaded, bool self_ensemble) {

@@ -16,7 +16,7 @@ struct EvaluateOptions {
   bool self_ensemble = false;
 };
 
-void run_evaluate(const EvaluateOptions& o) {
+void run_evaluate(const EvaluateOptions& o, const DeviceChoice& choice) {
   const std::vector<train::LoadedModel> models = load_models(o.weights);
   const train::LoadedModel& loaded = models[0];
   train::RunConfig config = loaded.config;
@@ -35,6 +35,7 @@ void run_evaluate(const EvaluateOptions& o) {
   const auto& dataset = o.part == "train" ? parts.train : o.part == "validation" ? parts.validation : parts.test;
   CLEARSKY_CHECK(ConfigError, dataset->size() > 0, "evaluate: the split leaves no sample for the part ", o.part);
 
+  move_to(choice, models);
   std::unique_ptr<train::Gallery> gallery;
   if (!o.out.empty()) gallery = std::make_unique<train::Gallery>(o.out + "/pictures", o.pictures);
   const train::Evaluation e = train::evaluate(restorer_of(models, o.self_ensemble), *dataset, loaded.colour, config,
@@ -65,7 +66,7 @@ Run add_evaluate(CLI::App& app) {
       "The table has PSNR, SSIM, spectral angle, MAE and RMSE (reflectance) for all, clear and cloudy pixels and per\n"
       "class of cloud cover, beside two baselines: the cloudy image itself, and the training images' mean colour.\n\n"
       "  clearsky evaluate --weights run/weights.safetensors --out report");
-  return [o] { run_evaluate(*o); };
+  return [o](const DeviceChoice& choice) { run_evaluate(*o, choice); };
 }
 
 }  // namespace clearsky::program

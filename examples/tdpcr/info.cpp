@@ -124,7 +124,7 @@ Run add_info(CLI::App& app) {
       "Counts are those of the network's definition: convolutions, linear layers and attention's products.\n\n"
       "  clearsky info\n"
       "  clearsky info --set model.block=naf --height 512 --width 512");
-  return [o] { run_info(*o); };
+  return [o](const DeviceChoice&) { run_info(*o); };
 }
 
 }  // namespace clearsky::program

@@ -40,6 +40,11 @@ int main(int argc, char** argv) {
   int64_t threads = 0;
   app.add_option("--threads", threads, "Threads to compute with; 0: one per core. Changes the time, never the result")
       ->check(CLI::Range(int64_t(0), int64_t(1024)));
+  std::string device = "auto";
+  app.add_option("--device", device,
+                 "cpu; cuda: an NVIDIA GPU; simt: the CUDA kernels emulated on the CPU, slow; auto: cuda where it can "
+                 "be used, else cpu")
+      ->check(CLI::IsMember({"auto", "cpu", "cuda", "simt"}));
   const std::vector<std::pair<CLI::App*, clearsky::program::Run>> commands = [&] {
     std::vector<std::pair<CLI::App*, clearsky::program::Run>> list;
     const auto add = [&](clearsky::program::Run (*make)(CLI::App&)) {
@@ -67,7 +72,7 @@ int main(int argc, char** argv) {
   try {
     if (threads > 0) clearsky::set_threads(threads);
     for (const auto& [command, run] : commands)
-      if (command->parsed()) run();
+      if (command->parsed()) run(clearsky::program::DeviceChoice(device));
   } catch (const std::exception& e) {
     std::fprintf(stderr, "clearsky: %s\n", one_line(e.what()).c_str());
     return 1;

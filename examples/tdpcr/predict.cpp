@@ -24,7 +24,7 @@ void check_finite(const char* what, const std::string& path, int64_t invalid, in
     std::fprintf(stderr, "warning: %s: %lld NaN or infinite values taken as 0\n", path.c_str(), (long long)invalid);
 }
 
-void run_predict(const PredictOptions& o) {
+void run_predict(const PredictOptions& o, const DeviceChoice& choice) {
   const std::vector<train::LoadedModel> models = load_models(o.weights);
   const train::LoadedModel& loaded = models[0];
   const train::DataOptions& d = loaded.config.data;
@@ -44,6 +44,7 @@ void run_predict(const PredictOptions& o) {
   CLEARSKY_CHECK(ConfigError, o.classes.empty() || loaded.model->segmentation_decoder.has_value(),
                  "predict: ", o.weights[0], " has no segmentation decoder, so there is no class map; train phase 2");
 
+  move_to(choice, models);
   const tdpcr::Outputs<float> out = train::predict_scene(restorer_of(models, o.self_ensemble), x, s, o.scene);
   const auto image = [](const Tensor<float>& t) { return contiguous(select(t, 0, 0)); };
   const Tensor<float> restored = clamp(image(out.reconstruction), 0, 1);
@@ -88,7 +89,7 @@ Run add_predict(CLI::App& app) {
       "The georeference of the optical image is kept.\n\n"
       "  clearsky predict --weights run/weights.safetensors --optical s2.tif --sar s1.tif --out clear.tif\n"
       "      --classes map.tif --tile 512");
-  return [o] { run_predict(*o); };
+  return [o](const DeviceChoice& choice) { run_predict(*o, choice); };
 }
 
 }  // namespace clearsky::program

@@ -38,7 +38,7 @@ Run add_synthesize(CLI::App& app) {
       "labels and cloud mask.\n\n"
       "  clearsky synthesize --out tree --count 64\n"
       "  clearsky train --set data.source=luojiaset --set data.path=tree --out run");
-  return [o] { run_synthesize(*o); };
+  return [o](const DeviceChoice&) { run_synthesize(*o); };
 }
 
 }  // namespace clearsky::program

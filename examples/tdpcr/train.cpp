@@ -29,7 +29,7 @@ io::Picture curve_picture(const std::vector<train::StepRecord>& curve, int64_t p
   return io::chart({raw, smooth}, {.title = title, .x_label = "step", .y_label = "loss"});
 }
 
-void run_train(const TrainOptions& o) {
+void run_train(const TrainOptions& o, const DeviceChoice& choice) {
   const train::RunConfig config = train::load_config(o.config, o.set);
   if (o.print_config) {
     std::printf("%s\n", train::to_json(config).dump(2).c_str());
@@ -37,7 +37,7 @@ void run_train(const TrainOptions& o) {
   }
   const train::DataParts data = train::open_data(config);
   if (!data.warning.empty()) std::fprintf(stderr, "warning: %s\n", data.warning.c_str());
-  train::Trainer trainer(config, data, o.out);
+  train::Trainer trainer(config, data, o.out, choice.enable(o.quiet));
   if (!o.weights.empty()) trainer.start_from(o.weights);
   if (!o.resume.empty()) trainer.resume(o.resume);
   if (!o.quiet)
@@ -83,7 +83,7 @@ Run add_train(CLI::App& app) {
       "  clearsky train --out run --set phase1.steps=2000 --set model.width=16\n"
       "  clearsky train --config run/config.json --out run --resume run/checkpoint.safetensors\n"
       "  clearsky train --print-config > all_keys.json");
-  return [o] { run_train(*o); };
+  return [o](const DeviceChoice& choice) { run_train(*o, choice); };
 }
 
 }  // namespace clearsky::program

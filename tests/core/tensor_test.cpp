@@ -145,7 +145,7 @@ TEST_CASE("a launch table without a kernel for the device says what to include")
   const Kernel<Nothing> kernel("softmax_forward", [](const Nothing&) {});
   CHECK_NOTHROW(kernel(Device::cpu, {}));
   CHECK_THROWS_WITH_AS(kernel(Device::cuda, {}),
-                       doctest::Contains("softmax_forward: the tensor is on cuda but this program has no kernels"),
+                       doctest::Contains("softmax_forward: the tensor is on cuda, for which it has no kernel"),
                        DeviceError);
 }
 

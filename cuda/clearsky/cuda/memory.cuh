@@ -41,7 +41,7 @@ inline void copy_on_device(void* to, const void* from, size_t bytes, Stream stre
 inline void fill_device(void* p, int byte, size_t bytes, Stream stream) {
   check_cuda(cudaMemsetAsync(p, byte, bytes, stream), "fill_device");
 }
-/// simt only: makes reused memory look fresh.
+/// Makes reused memory look fresh where that can be seen: under simt.
 inline void forget_device(void*, size_t) {}
 /// Waits for all work of a stream.
 /// @throws DeviceError when a kernel failed
@@ -58,21 +58,31 @@ inline void device_release(void* p) {
   simt::GlobalMemory::global().release(p);
 }
 inline void copy_to_device(void* to, const void* from, size_t bytes, Stream) {
+  simt::refuse_while_recording("copy_to_device");
   simt::GlobalMemory::global().copy(to, from, bytes);
 }
 inline void copy_to_host(void* to, const void* from, size_t bytes, Stream) {
+  simt::refuse_while_recording("copy_to_host");
   simt::GlobalMemory::global().copy(to, from, bytes);
 }
 inline void copy_on_device(void* to, const void* from, size_t bytes, Stream) {
-  simt::GlobalMemory::global().copy(to, from, bytes);
+  const auto run = [=] { simt::GlobalMemory::global().copy(to, from, bytes); };
+  if (simt::recording() != nullptr) simt::recording()->push_back(run);
+  else run();
 }
 inline void fill_device(void* p, int byte, size_t bytes, Stream) {
-  simt::GlobalMemory::global().fill(p, byte, bytes);
+  const auto run = [=] { simt::GlobalMemory::global().fill(p, byte, bytes); };
+  if (simt::recording() != nullptr) simt::recording()->push_back(run);
+  else run();
 }
 inline void forget_device(void* p, size_t bytes) {
-  simt::GlobalMemory::global().forget(p, bytes);
+  const auto run = [=] { simt::GlobalMemory::global().forget(p, bytes); };
+  if (simt::recording() != nullptr) simt::recording()->push_back(run);
+  else run();
 }
-inline void synchronize(Stream) {}
+inline void synchronize(Stream) {
+  simt::refuse_while_recording("synchronize");
+}
 
 #endif
 

@@ -13,6 +13,7 @@
 #include "clearsky/core/threads.hpp"
 #include "clearsky/simt/block.hpp"
 #include "clearsky/simt/global_memory.hpp"
+#include "clearsky/simt/recording.hpp"
 
 namespace clearsky::simt {
 
@@ -123,13 +124,17 @@ void launch(void (*kernel)(Parameters...), const dim3& grid, const dim3& block, 
     void (*kernel)(Parameters...);
     std::tuple<std::remove_cv_t<Parameters>...> arguments;  // converted once, copied by each thread, as on a device
   } call{kernel, std::tuple<std::remove_cv_t<Parameters>...>(std::forward<Arguments>(arguments)...)};
-  const simt::GlobalMemory::Access access;
-  simt::run_grid(
-      [](const void* raw) {
-        const Call& c = *static_cast<const Call*>(raw);
-        std::apply(c.kernel, c.arguments);
-      },
-      &call, grid, block, shared_bytes);
+  const auto run = [call, grid, block, shared_bytes] {
+    const simt::GlobalMemory::Access access;
+    simt::run_grid(
+        [](const void* raw) {
+          const Call& c = *static_cast<const Call*>(raw);
+          std::apply(c.kernel, c.arguments);
+        },
+        &call, grid, block, shared_bytes);
+  };
+  if (simt::recording() != nullptr) simt::recording()->push_back(run);
+  else run();
 }
 
 }  // namespace clearsky::cuda::inline CLEARSKY_MEANING

@@ -199,7 +199,7 @@ template <class T>
 Tensor<T> unit_seed(const char* op, const Tensor<T>& y) {
   CLEARSKY_CHECK(ShapeError, y.numel() == 1, op, ": shape ", y.shape(), " has ", y.numel(),
                  " elements; without a seed it needs exactly 1, so reduce it or pass a seed of that shape");
-  return ones<T>(y.shape());
+  return ones<T>(y.shape(), y.device());
 }
 
 }  // namespace detail

@@ -1,10 +1,13 @@
 #pragma once
-// Devices, and the launch table through which an op reaches the kernel of a device.
+// Devices: their memory, and the launch table through which an op reaches the kernel of a device.
 
 #include <cstdint>
+#include <cstring>
 #include <string>
+#include <vector>
 
 #include "clearsky/core/error.hpp"
+#include "clearsky/core/shape.hpp"
 
 namespace clearsky {
 
@@ -31,6 +34,99 @@ inline std::string to_text(Precision p) {
   return p == Precision::float32 ? "float32" : p == Precision::tf32 ? "tf32" : "bfloat16";
 }
 
+namespace detail {
+inline constinit thread_local Precision product_precision = Precision::float32;
+}
+
+/// What products on this thread round their factors to.
+inline Precision product_precision() {
+  return detail::product_precision;
+}
+
+/// While alive, products of this thread round their factors so. Weights, features and gradients stay float, so that a
+/// step of the optimizer loses nothing. Let it live through backward as well, whose products are two thirds of all.
+class [[nodiscard]] Autocast {
+ public:
+  explicit Autocast(Precision precision) : before_(detail::product_precision) {
+    detail::product_precision = precision;
+  }
+  ~Autocast() { detail::product_precision = before_; }
+  Autocast(const Autocast&) = delete;
+  Autocast& operator=(const Autocast&) = delete;
+
+ private:
+  Precision before_;
+};
+
+/// What a pool of memory has done so far. All sizes in bytes, rounded up to the pool's block sizes.
+struct MemoryStats {
+  int64_t live_bytes = 0;          ///< handed out now
+  int64_t peak_bytes = 0;          ///< the most ever handed out at once, since the last reset_peak_memory()
+  int64_t reserved_bytes = 0;      ///< taken from the system and not given back
+  int64_t system_allocations = 0;  ///< how often the system was asked; constant in a steady state
+};
+
+/// What a device other than the CPU does with its memory; filled by the backend that brings the device
+/// (clearsky/cuda/backend.hpp). Everything happens in the order in which it was asked for.
+struct DeviceRuntime {
+  void* (*allocate)(size_t bytes);
+  void (*release)(void* p, size_t bytes);
+  void (*upload)(void* to, const void* from, size_t bytes);    ///< from the CPU; `from` may change afterwards
+  void (*download)(void* to, const void* from, size_t bytes);  ///< to the CPU; waits until it is there
+  void (*copy)(void* to, const void* from, size_t bytes);      ///< within the device
+  /// Elements of a strided tensor, in row-major order, side by side.
+  void (*copy_strided)(void* to, const void* from, size_t element_bytes, const Shape& shape, const Shape& strides);
+  void (*fill)(void* p, const void* element, size_t element_bytes, int64_t count);
+  void (*synchronize)();  ///< waits for all that was asked for; throws DeviceError when something failed
+  MemoryStats (*memory)();
+  void (*reset_peak)();
+  void (*release_cached)();
+};
+
+namespace detail {
+inline const DeviceRuntime* device_runtimes[kDevices] = {};
+}
+
+/// True for the CPU, and for a device whose backend was enabled.
+inline bool has_device(Device device) {
+  return device == Device::cpu || detail::device_runtimes[size_t(device)] != nullptr;
+}
+
+/// @throws DeviceError when the program has no such device
+inline const DeviceRuntime& device_runtime(Device device) {
+  const DeviceRuntime* runtime = detail::device_runtimes[size_t(device)];
+  CLEARSKY_CHECK(DeviceError, runtime != nullptr, "device ", device, ": this program has no memory and no kernels on it",
+                 "; include clearsky/cuda/backend.hpp and call clearsky::cuda::enable() at the start of main()");
+  return *runtime;
+}
+
+/// Waits for a device. Nothing to do for the CPU, whose kernels return when they are done.
+inline void synchronize(Device device) {
+  if (device != Device::cpu) device_runtime(device).synchronize();
+}
+
+namespace detail {
+
+/// Copies bytes between any two devices; when it returns, `from` may change.
+inline void transfer(void* to, Device to_device, const void* from, Device from_device, size_t bytes) {
+  if (bytes == 0) return;
+  if (to_device == Device::cpu && from_device == Device::cpu) {
+    std::memcpy(to, from, bytes);
+  } else if (from_device == Device::cpu) {
+    device_runtime(to_device).upload(to, from, bytes);
+  } else if (to_device == Device::cpu) {
+    device_runtime(from_device).download(to, from, bytes);
+  } else if (to_device == from_device) {
+    device_runtime(to_device).copy(to, from, bytes);
+  } else {
+    std::vector<std::byte> host(bytes);
+    device_runtime(from_device).download(host.data(), from, bytes);
+    device_runtime(to_device).upload(to, host.data(), bytes);
+  }
+}
+
+}  // namespace detail
+
 /// One kernel on every device it exists for. Ops call it with a plain struct of pointers and sizes; the CPU slot is
 /// filled where the table is declared, any other by the backend that brings the device.
 ///
@@ -42,13 +138,13 @@ struct Kernel {
   const char* name;
   Function slots[kDevices];
 
-  Kernel(const char* kernel_name, Function cpu) : name(kernel_name), slots{cpu} {}
+  constexpr Kernel(const char* kernel_name, Function cpu) : name(kernel_name), slots{cpu} {}
 
   void operator()(Device device, const Args& args) const {
     const Function run = slots[size_t(device)];
     CLEARSKY_CHECK(DeviceError, run != nullptr, name, ": the tensor is on ", device,
-                   " but this program has no kernels for it; include clearsky/cuda/backend.cuh and call "
-                   "clearsky::cuda::enable() at the start of main()");
+                   ", for which it has no kernel; move the tensor with to(Device::cpu), or include "
+                   "clearsky/cuda/backend.hpp and call clearsky::cuda::enable() at the start of main()");
     run(args);
   }
 };

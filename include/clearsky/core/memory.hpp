@@ -26,17 +26,10 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
+#include "clearsky/core/device.hpp"
 #include "clearsky/core/error.hpp"
 
 namespace clearsky {
-
-/// What the pool has done so far. All sizes in bytes, rounded up to the pool's block sizes.
-struct MemoryStats {
-  int64_t live_bytes = 0;          ///< handed out now
-  int64_t peak_bytes = 0;          ///< the most ever handed out at once, since the last reset_peak_memory()
-  int64_t reserved_bytes = 0;      ///< taken from the system and not given back
-  int64_t system_allocations = 0;  ///< how often the system was asked; constant in a steady state
-};
 
 namespace detail {
 
@@ -282,7 +275,8 @@ class Scratch {
 };
 
 /// Over the pools of all threads. The peak is the sum of the pools' own peaks.
-inline MemoryStats memory_stats() {
+inline MemoryStats memory_stats(Device device = Device::cpu) {
+  if (device != Device::cpu) return device_runtime(device).memory();
   MemoryStats total;
   detail::MemoryPool::each([&](const detail::MemoryPool& pool) {
     const MemoryStats s = pool.stats();
@@ -293,11 +287,13 @@ inline MemoryStats memory_stats() {
   });
   return total;
 }
-inline void reset_peak_memory() {
+inline void reset_peak_memory(Device device = Device::cpu) {
+  if (device != Device::cpu) return device_runtime(device).reset_peak();
   detail::MemoryPool::each([](detail::MemoryPool& pool) { pool.reset_peak(); });
 }
 /// Gives cached memory that nobody holds back to the system.
-inline void release_cached_memory() {
+inline void release_cached_memory(Device device = Device::cpu) {
+  if (device != Device::cpu) return device_runtime(device).release_cached();
   detail::MemoryPool::each([](detail::MemoryPool& pool) { pool.trim(); });
 }
 

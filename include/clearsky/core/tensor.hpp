@@ -24,6 +24,11 @@ namespace clearsky {
 template <class T>
 class Tensor;
 
+namespace detail {
+template <class T>
+Tensor<T> copy_on(const Tensor<T>& x, Device device);
+}
+
 /// What register_hook returns; remove_hook takes it.
 using HookId = int64_t;
 
@@ -37,8 +42,14 @@ namespace detail {
 class Storage : public RefCounted {
  public:
   Storage(size_t bytes, Device device)
-      : bytes_(bytes), device_(device), pool_(&MemoryPool::current()), data_(pool_->allocate(bytes)) {}
-  ~Storage() override { pool_->release(data_, bytes_); }
+      : bytes_(bytes),
+        device_(device),
+        pool_(device == Device::cpu ? &MemoryPool::current() : nullptr),
+        data_(pool_ != nullptr ? pool_->allocate(bytes) : device_runtime(device).allocate(bytes)) {}
+  ~Storage() override {
+    if (pool_ != nullptr) pool_->release(data_, bytes_);
+    else device_runtime(device_).release(data_, bytes_);
+  }
 
   void* data() const { return data_; }
   size_t bytes() const { return bytes_; }
@@ -50,7 +61,7 @@ class Storage : public RefCounted {
   size_t bytes_;
   Device device_;
   uint64_t version_ = 0;
-  MemoryPool* pool_;  // of the thread that made it; another one may drop it
+  MemoryPool* pool_;  // of the thread that made it, another one may drop it; null on other devices
   void* data_;
 };
 
@@ -183,7 +194,7 @@ class Tensor : public detail::TensorBase {
     return t;
   }
 
-  /// The first element; others lie at multiples of the strides.
+  /// The first element, in the device's memory; others lie at multiples of the strides.
   const T* data() const { return storage_ ? static_cast<const T*>(storage_->data()) + offset_ : nullptr; }
   /// As data(), for writing. Counts as a change: a backward that saved these values will refuse to run.
   T* mutable_data() const {
@@ -194,6 +205,8 @@ class Tensor : public detail::TensorBase {
   std::span<const T> span() const {
     CLEARSKY_CHECK(ShapeError, is_contiguous(), "span: elements of shape ", shape_, " with strides ", strides_,
                    " do not lie side by side; call contiguous() first");
+    CLEARSKY_CHECK(DeviceError, device() == Device::cpu, "span: the elements are on ", device(),
+                   ", not in the CPU's memory; move them with to(Device::cpu)");
     return {data(), size_t(numel())};
   }
 
@@ -206,17 +219,18 @@ class Tensor : public detail::TensorBase {
       CLEARSKY_CHECK(ShapeError, 0 <= i[d] && i[d] < shape_[d], "at: index ", i, " is outside shape ", shape_);
       offset += i[d] * strides_[d];
     }
-    return data()[offset];
+    return element(offset);
   }
   /// The only element. @throws ShapeError when there are more
   T item() const {
     CLEARSKY_CHECK(ShapeError, numel() == 1, "item: shape ", shape_, " has ", numel(), " elements, needs exactly 1");
-    return *data();
+    return element(0);
   }
   /// All elements in row-major order.
   std::vector<T> to_vector() const {
     std::vector<T> values;
     values.reserve(size_t(numel()));
+    if (device() != Device::cpu) return detail::copy_on(*this, Device::cpu).to_vector();
     if (defined()) detail::each_offset(shape_, strides_, [&](int64_t o) { values.push_back(data()[o]); });
     return values;
   }
@@ -231,10 +245,16 @@ class Tensor : public detail::TensorBase {
   Tensor clone() const {
     Tensor out(shape_, device());
     T* to = out.mutable_data();
-    if (is_contiguous()) std::copy_n(data(), numel(), to);
+    if (is_contiguous()) detail::transfer(to, device(), data(), device(), size_t(bytes()));
+    else if (device() != Device::cpu) device_runtime(device()).copy_strided(to, data(), sizeof(T), shape_, strides_);
     else detail::each_offset(shape_, strides_, [&, from = data()](int64_t o) { *to++ = from[o]; });
     return out;
   }
+
+  /// The same values on a device: this tensor itself when they are there already, else a dense copy. Gradients flow
+  /// back through it. Defined in clearsky/ops/view.hpp.
+  /// @throws DeviceError when the program has no such device
+  Tensor to(Device device) const;
 
   // Gradients; defined in clearsky/autograd.
 
@@ -251,41 +271,73 @@ class Tensor : public detail::TensorBase {
   /// Adds the gradient of this tensor to every leaf it was computed from; see clearsky/autograd/engine.hpp.
   void backward(Retain retain = Retain::no) const;
   void backward(const Tensor& seed, Retain retain = Retain::no) const;
+
+ private:
+  T element(int64_t offset) const {
+    if (device() == Device::cpu) return data()[offset];
+    T value;
+    detail::transfer(&value, Device::cpu, data() + offset, device(), sizeof(T));
+    return value;
+  }
 };
 
+namespace detail {
+
+/// A dense copy on a device, cut off from the graph.
+template <class T>
+Tensor<T> copy_on(const Tensor<T>& x, Device device) {
+  if (!x.defined()) return {};
+  if (!x.is_contiguous() || x.device() == device) {
+    const Tensor<T> dense = x.clone();
+    return x.device() == device ? dense : copy_on(dense, device);
+  }
+  Tensor<T> y(x.shape(), device);
+  transfer(y.mutable_data(), device, x.data(), x.device(), size_t(x.bytes()));
+  return y;
+}
+
+/// Sets every element of a contiguous tensor, wherever it is.
+template <class T>
+void fill_elements(const Tensor<T>& t, T value) {
+  if (t.device() == Device::cpu) std::fill_n(t.mutable_data(), t.numel(), value);
+  else if (t.numel() != 0) device_runtime(t.device()).fill(t.mutable_data(), &value, sizeof(T), t.numel());
+}
+
+}  // namespace detail
+
 template <class T = float>
-Tensor<T> empty(const Shape& shape) {
-  return Tensor<T>(shape);
+Tensor<T> empty(const Shape& shape, Device device = Device::cpu) {
+  return Tensor<T>(shape, device);
 }
 template <class T = float>
-Tensor<T> full(const Shape& shape, std::type_identity_t<T> value) {
-  Tensor<T> t(shape);
-  std::fill_n(t.mutable_data(), t.numel(), value);
+Tensor<T> full(const Shape& shape, std::type_identity_t<T> value, Device device = Device::cpu) {
+  Tensor<T> t(shape, device);
+  detail::fill_elements(t, value);
   return t;
 }
 template <class T = float>
-Tensor<T> zeros(const Shape& shape) {
-  return full<T>(shape, T(0));
+Tensor<T> zeros(const Shape& shape, Device device = Device::cpu) {
+  return full<T>(shape, T(0), device);
 }
 template <class T = float>
-Tensor<T> ones(const Shape& shape) {
-  return full<T>(shape, T(1));
+Tensor<T> ones(const Shape& shape, Device device = Device::cpu) {
+  return full<T>(shape, T(1), device);
 }
 template <class T = float>
-Tensor<T> scalar(std::type_identity_t<T> value) {
-  return full<T>({}, value);
+Tensor<T> scalar(std::type_identity_t<T> value, Device device = Device::cpu) {
+  return full<T>({}, value, device);
 }
 /// 0, 1, ..., count - 1.
 template <class T = float>
-Tensor<T> arange(int64_t count) {
+Tensor<T> arange(int64_t count, Device device = Device::cpu) {
   Tensor<T> t({count});
   T* p = t.mutable_data();
   for (int64_t i = 0; i < count; ++i) p[i] = T(i);
-  return t;
+  return device == Device::cpu ? t : detail::copy_on(t, device);
 }
 /// Uniform in [low, high); element i is number i of the key's sequence.
 template <class T = float>
-Tensor<T> rand(const Shape& shape, Key key, double low = 0, double high = 1) {
+Tensor<T> rand(const Shape& shape, Key key, double low = 0, double high = 1, Device device = Device::cpu) {
   Tensor<T> t(shape);
   T* p = t.mutable_data();
   for (int64_t i = 0; i < t.numel(); ++i) {
@@ -293,24 +345,24 @@ Tensor<T> rand(const Shape& shape, Key key, double low = 0, double high = 1) {
     // A double just below `high` may round up to it.
     if (!(p[i] < T(high)) && low < high) p[i] = std::nextafter(T(high), T(low));
   }
-  return t;
+  return device == Device::cpu ? t : detail::copy_on(t, device);
 }
 /// Standard normal; element i is number i of the key's sequence.
 template <class T = float>
-Tensor<T> randn(const Shape& shape, Key key) {
+Tensor<T> randn(const Shape& shape, Key key, Device device = Device::cpu) {
   Tensor<T> t(shape);
   T* p = t.mutable_data();
   for (int64_t i = 0; i < t.numel(); ++i) p[i] = T(key.normal(uint64_t(i)));
-  return t;
+  return device == Device::cpu ? t : detail::copy_on(t, device);
 }
 /// Uniform integers in [low, high).
 template <class T = int64_t>
-Tensor<T> randint(const Shape& shape, Key key, int64_t low, int64_t high) {
+Tensor<T> randint(const Shape& shape, Key key, int64_t low, int64_t high, Device device = Device::cpu) {
   CLEARSKY_CHECK(ValueError, low < high, "randint: the range [", low, ", ", high, ") is empty");
   Tensor<T> t(shape);
   T* p = t.mutable_data();
   for (int64_t i = 0; i < t.numel(); ++i) p[i] = T(low + key.integer(uint64_t(i), high - low));
-  return t;
+  return device == Device::cpu ? t : detail::copy_on(t, device);
 }
 
 }  // namespace clearsky

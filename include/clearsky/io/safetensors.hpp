@@ -154,7 +154,8 @@ inline void write_safetensors(const std::string& path, const TensorMap& tensors,
       const auto& base = it->second;
       detail::with_dtype(base.dtype(), [&](auto zero) {
         auto t = Tensor<decltype(zero)>::from(base);
-        if (!t.is_contiguous()) t = t.clone();
+        if (t.device() != Device::cpu) t = clearsky::detail::copy_on(t, Device::cpu);
+        else if (!t.is_contiguous()) t = t.clone();
         out.write(t.data(), size_t(t.bytes()));
       });
     }

@@ -129,6 +129,12 @@ void fill_orthogonal(T* x, int64_t rows, int64_t columns, double gain, const Key
 /// first dimension counts the rows.
 template <class T>
 void fill_initial(const Tensor<T>& x, const Initial& initial, Key key) {
+  if (x.device() != Device::cpu) {  // the same numbers on every device
+    const Tensor<T> host(x.shape());
+    fill_initial(host, initial, key);
+    clearsky::detail::transfer(x.mutable_data(), x.device(), host.data(), Device::cpu, size_t(x.bytes()));
+    return;
+  }
   T* out = x.mutable_data();
   const int64_t count = x.numel();
   const double centre = initial.centre, spread = initial.spread;

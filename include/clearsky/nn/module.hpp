@@ -189,6 +189,20 @@ int64_t parameter_count(Module& module, const std::string& prefix = "") {
   return count;
 }
 
+/// Moves every parameter and buffer to a device. Their gradients are dropped, and what holds on to the old tensors
+/// (an optimizer, an average) must be made anew.
+/// @throws DeviceError when the program has no such device
+template <class Module>
+void to(Module& module, Device device) {
+  auto move = [&](const std::string&, auto& leaf) {
+    if (leaf.value.device() == device) return;
+    const bool trained = leaf.value.requires_grad();
+    leaf.value = clearsky::detail::copy_on(leaf.value, device);
+    if (trained) leaf.value.set_requires_grad();
+  };
+  detail::walk(module, "", move);
+}
+
 /// Gives every parameter and buffer its start value.
 ///
 /// The numbers depend on seed and name alone, so that a part that is added, left out or attached later changes no

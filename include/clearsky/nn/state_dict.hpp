@@ -32,7 +32,8 @@ namespace detail {
 
 template <class From, class To>
 void copy_converted(const clearsky::detail::TensorBase& from, To* to) {
-  const Tensor<From> typed = Tensor<From>::from(from);
+  Tensor<From> typed = Tensor<From>::from(from);
+  if (typed.device() != Device::cpu) typed = clearsky::detail::copy_on(typed, Device::cpu);
   clearsky::detail::each_offset(typed.shape(), typed.strides(),
                                 [&, p = typed.data()](int64_t o) { *to++ = convert_element<To>(p[o]); });
 }
@@ -45,6 +46,12 @@ inline bool is_floating(DType t) {
 /// refused before.
 template <class T>
 void load_elements(const clearsky::detail::TensorBase& from, const Tensor<T>& to) {
+  if (to.device() != Device::cpu) {
+    const Tensor<T> host(to.shape());
+    load_elements(from, host);
+    clearsky::detail::transfer(to.mutable_data(), to.device(), host.data(), Device::cpu, size_t(to.bytes()));
+    return;
+  }
   T* out = to.mutable_data();
   if constexpr (kDifferentiable<T>) {
     if (from.dtype() == DType::f32) return copy_converted<float>(from, out);

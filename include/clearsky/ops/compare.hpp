@@ -7,24 +7,25 @@ namespace clearsky {
 
 namespace detail {
 
+// Decided on the CPU wherever the tensors are: masks are made once per batch, not in a layer.
 template <class T, class F>
 Tensor<bool> compare(const char* op, const Tensor<T>& a, const Tensor<T>& b, const F& f) {
   check_same_device(op, a, b);
   const NoGrad no_derivative;
   const Shape shape = broadcast_shape(op, a.shape(), b.shape());
-  const Tensor<T> x = contiguous(expand(a, shape)), y = contiguous(expand(b, shape));
-  Tensor<bool> out(shape, a.device());
+  const Tensor<T> x = contiguous(expand(a, shape)).to(Device::cpu), y = contiguous(expand(b, shape)).to(Device::cpu);
+  const Tensor<bool> out(shape);
   bool* to = out.mutable_data();
   for (int64_t i = 0; i < out.numel(); ++i) to[i] = f(x.data()[i], y.data()[i]);
-  return out;
+  return out.to(a.device());
 }
 template <class T, class F>
 Tensor<bool> compare(const Tensor<T>& a, T b, const F& f) {
-  const Tensor<T> x = contiguous(a.detach());
-  Tensor<bool> out(x.shape(), x.device());
+  const Tensor<T> x = contiguous(a.detach()).to(Device::cpu);
+  const Tensor<bool> out(x.shape());
   bool* to = out.mutable_data();
   for (int64_t i = 0; i < out.numel(); ++i) to[i] = f(x.data()[i], b);
-  return out;
+  return out.to(a.device());
 }
 
 }  // namespace detail

@@ -37,7 +37,7 @@ void check_class_scores(const char* op, const Tensor<T>& logits, const Tensor<La
 template <class Label>
 [[noreturn, gnu::cold, gnu::noinline]] void fail_label(const char* op, const Tensor<Label>& labels, int64_t row,
                                                        int64_t classes, int64_t ignore_index) {
-  CLEARSKY_FAIL(ValueError, op, ": label ", int64_t(labels.data()[row]), " at ", index_of_element(labels.shape(), row),
+  CLEARSKY_FAIL(ValueError, op, ": label ", int64_t(labels.to_vector()[size_t(row)]), " at ", index_of_element(labels.shape(), row),
                 " is none of the ", classes, " classes 0 to ", classes - 1, " and not the ignored ", ignore_index);
 }
 
@@ -99,6 +99,7 @@ Tensor<T> cross_entropy(const Tensor<T>& logits, const Tensor<Label>& labels, co
     class_weights = Tensor<T>({classes});
     std::transform(options.class_weights.begin(), options.class_weights.end(), class_weights.mutable_data(),
                    [](double w) { return T(w); });
+    class_weights = class_weights.to(logits.device());
   }
   return apply(detail::CrossEntropyOp<T, Label>{"cross_entropy", contiguous(labels), class_weights,
                                                 options.ignore_index, options.label_smoothing, 0},

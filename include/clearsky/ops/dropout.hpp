@@ -8,7 +8,7 @@ namespace detail {
 
 /// 1 / (1 - p) with probability 1 - p, else 0.
 template <class T>
-Tensor<T> dropout_mask(const char* op, const Shape& shape, double p, Key key) {
+Tensor<T> dropout_mask(const char* op, const Shape& shape, double p, Key key, Device device) {
   CLEARSKY_CHECK(ValueError, 0 <= p && p <= 1, op, ": drop probability ", p, "; use 0 to 1");
   Tensor<T> mask(shape);
   T* m = mask.mutable_data();
@@ -16,7 +16,7 @@ Tensor<T> dropout_mask(const char* op, const Shape& shape, double p, Key key) {
   parallel_for(mask.numel(), 4096, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) m[i] = key.uniform(uint64_t(i)) < p ? T(0) : kept;
   });
-  return mask;
+  return mask.to(device);
 }
 
 }  // namespace detail
@@ -29,7 +29,7 @@ Tensor<T> dropout_mask(const char* op, const Shape& shape, double p, Key key) {
 template <class T>
 Tensor<T> dropout(const Tensor<T>& x, double p, Key key) {
   if (p == 0) return x;
-  return x * detail::dropout_mask<T>("dropout", x.shape(), p, key);
+  return x * detail::dropout_mask<T>("dropout", x.shape(), p, key, x.device());
 }
 
 /// As dropout, but whole samples (along the first dimension) at once: stochastic depth for a residual branch.
@@ -40,7 +40,7 @@ Tensor<T> drop_path(const Tensor<T>& x, double p, Key key) {
   if (p == 0) return x;
   Shape shape = Shape::filled(x.rank(), 1);
   shape[0] = x.size(0);
-  return x * detail::dropout_mask<T>("drop_path", shape, p, key);
+  return x * detail::dropout_mask<T>("drop_path", shape, p, key, x.device());
 }
 
 }  // namespace clearsky

@@ -357,7 +357,7 @@ struct WhereOp {
     return y;
   }
   Grads<T, 2> backward(const Saved<T>& saved, const Tensor<T>& g) const {
-    const Tensor<T> zero = scalar<T>(T(0));
+    const Tensor<T> zero = scalar<T>(T(0), g.device());
     return {saved.needs(0) ? sum_to(apply(WhereOp{mask}, g, zero), saved.shapes[0]) : Tensor<T>(),
             saved.needs(1) ? sum_to(apply(WhereOp{mask}, zero, g), saved.shapes[1]) : Tensor<T>()};
   }

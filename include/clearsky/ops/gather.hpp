@@ -113,7 +113,7 @@ Tensor<T> index_select(const Tensor<T>& x, int64_t dim, const Tensor<int64_t>& i
 template <class T, class Index>
 Tensor<T> one_hot(const Tensor<Index>& index, int64_t classes) {
   CLEARSKY_CHECK(ValueError, classes >= 1, "one_hot: ", classes, " classes; use at least 1");
-  const Tensor<Index> dense = contiguous(index);
+  const Tensor<Index> dense = contiguous(index).to(Device::cpu);
   detail::check_indices("one_hot", dense, classes, "classes");
   Shape shape = index.shape();
   shape.push_back(classes);
@@ -124,7 +124,7 @@ Tensor<T> one_hot(const Tensor<Index>& index, int64_t classes) {
     std::fill(out + begin * classes, out + end * classes, T(0));
     for (int64_t i = begin; i < end; ++i) out[i * classes + int64_t(p[i])] = T(1);
   });
-  return y;
+  return y.to(index.device());
 }
 
 }  // namespace clearsky

@@ -16,6 +16,7 @@ inline Shape index_of_element(const Shape& shape, int64_t i) {
 /// @param of  what is counted, in the plural
 template <class Index>
 void check_indices(const char* op, const Tensor<Index>& index, int64_t size, const char* of) {
+  if (index.device() != Device::cpu) return check_indices(op, copy_on(index, Device::cpu), size, of);
   const Index* p = index.data();
   for (int64_t i = 0; i < index.numel(); ++i)
     CLEARSKY_CHECK(ValueError, 0 <= int64_t(p[i]) && int64_t(p[i]) < size, op, ": index ", int64_t(p[i]), " at ",

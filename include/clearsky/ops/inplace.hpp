@@ -53,7 +53,7 @@ void write_in_place(const char* op, Tensor<To>& x, const Tensor<From>& values) {
 template <class T>
 Tensor<T>& fill_(Tensor<T>& x, std::type_identity_t<T> value) {
   detail::check_in_place("fill_", x);
-  detail::write_in_place("fill_", x, full<T>({}, value));
+  detail::write_in_place("fill_", x, full<T>({}, value, x.device()));
   return x;
 }
 
@@ -61,7 +61,7 @@ Tensor<T>& fill_(Tensor<T>& x, std::type_identity_t<T> value) {
 template <class T>
 Tensor<T>& zero_(Tensor<T>& x) {
   detail::check_in_place("zero_", x);
-  detail::write_in_place("zero_", x, full<T>({}, T(0)));
+  detail::write_in_place("zero_", x, full<T>({}, T(0), x.device()));
   return x;
 }
 

@@ -2,6 +2,7 @@
 // Normalisation layers.
 
 #include "clearsky/cpu/norm.hpp"
+#include "clearsky/ops/inplace.hpp"
 #include "clearsky/ops/reduce.hpp"
 
 namespace clearsky {
@@ -130,10 +131,13 @@ Tensor<T> batch_norm(const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>
   for (int64_t d = 0; d + 1 < x.rank(); ++d) dims.push_back(d);
   const Tensor<T> centre = mean(x, dims, KeepDim::yes), centred = x - centre;
   const Tensor<T> variance = mean(square(centred), dims, KeepDim::yes);
-  T *m = running_mean.mutable_data(), *v = running_var.mutable_data();
-  for (int64_t c = 0; c < x.size(-1); ++c) {
-    m[c] = T(1 - momentum) * m[c] + T(momentum) * centre.data()[c];
-    v[c] = T(1 - momentum) * v[c] + T(momentum * double(n) / double(n - 1)) * variance.data()[c];
+  {
+    const NoGrad statistics;
+    const auto move = [&](Tensor<T>& running, const Tensor<T>& batch, double share) {
+      copy_(running, running * T(1 - momentum) + reshape(batch, running.shape()) * T(share));
+    };
+    move(running_mean, centre, momentum);
+    move(running_var, variance, momentum * double(n) / double(n - 1));
   }
   return centred * rsqrt(variance + T(eps)) * gamma + beta;
 }

@@ -110,7 +110,7 @@ struct SliceOp {
 template <class T>
 Tensor<T> EmbedOp<T>::forward(Saved<T>&, const Tensor<T>& x) const {
   Tensor<T> y(whole, x.device());
-  const Tensor<T> zero = full<T>({}, T(0));
+  const Tensor<T> zero = full<T>({}, T(0), x.device());
   copy_kernel<T, T>(x.device(), {zero.data(), Shape::filled(whole.rank(), 0), y.mutable_data(), y.strides(), whole});
   Shape strides = y.strides();
   strides[size_t(dim)] *= step;
@@ -137,6 +137,15 @@ struct ExpandOp {
     return x.view_as(shape, strides, x.offset());
   }
   Grads<T, 1> backward(const Saved<T>&, const Tensor<T>& g) const { return {sum_to(g, input_shape)}; }
+};
+
+/// The same values on another device.
+template <class T>
+struct ToDeviceOp {
+  static constexpr const char* kName = "to";
+  Device from, to;
+  Tensor<T> forward(Saved<T>&, const Tensor<T>& x) const { return copy_on(x, to); }
+  Grads<T, 1> backward(const Saved<T>&, const Tensor<T>& g) const { return {apply(ToDeviceOp{to, from}, g)}; }
 };
 
 template <class From, class To>
@@ -287,6 +296,12 @@ Tensor<T> expand(const Tensor<T>& x, const Shape& shape) {
   CLEARSKY_CHECK(ShapeError, detail::broadcast_shape("expand", x.shape(), shape) == shape, "expand: shape ", x.shape(),
                  " does not broadcast to ", shape);
   return detail::apply_view(detail::ExpandOp<T>{shape, x.shape()}, x);
+}
+
+template <class T>
+Tensor<T> Tensor<T>::to(Device device) const {
+  if (!this->defined() || this->device() == device) return *this;
+  return detail::apply_view(detail::ToDeviceOp<T>{this->device(), device}, *this);
 }
 
 /// The elements as another type, rounded to nearest. The gradient goes back through the conversion.

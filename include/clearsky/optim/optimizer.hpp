@@ -100,7 +100,7 @@ class Optimizer {
         if (!p.value.requires_grad()) continue;
         layout_.add(p.value.numel());
         Slot slot{group.lr_factor, decay, zeros<int64_t>({})};
-        for (size_t k = 0; k < state_names.size(); ++k) slot.state.push_back(zeros<T>(p.value.shape()));
+        for (size_t k = 0; k < state_names.size(); ++k) slot.state.push_back(zeros<T>(p.value.shape(), p.value.device()));
         slots_.push_back(std::move(slot));
         parameters_.push_back(std::move(p));
       }

@@ -82,17 +82,30 @@ int64_t non_finite_elements(const T* x, int64_t count) {
   return found;
 }
 
-/// The Euclidean norm of all gradients together. @throws ValueError that names a parameter whose gradient is not finite
+/// The sum of the squares of all gradients; NaN or infinite when one of them is.
 template <class T>
-double checked_gradient_norm(const std::vector<nn::NamedParameter<T>>& parameters, const Layout& layout) {
+double squared_gradient_norm(const std::vector<nn::NamedParameter<T>>& parameters, const Layout& layout) {
   const GradientsOf<T> gradients(parameters);
   double total = 0;
   squared_norm<T>(device_of(parameters), {layout.get(), gradients.pointers(), &total});
+  return total;
+}
+template <class T>
+double squared_gradient_norm(const std::vector<nn::NamedParameter<T>>& parameters) {
+  return squared_gradient_norm(parameters, layout_of(parameters));
+}
+
+/// The Euclidean norm of all gradients together. @throws ValueError that names a parameter whose gradient is not finite
+template <class T>
+double checked_gradient_norm(const std::vector<nn::NamedParameter<T>>& parameters, const Layout& layout) {
+  const double total = squared_gradient_norm(parameters, layout);
   if (!std::isfinite(total)) {
     for (size_t i = 0; i < parameters.size(); ++i) {
-      if (gradients[i] == nullptr) continue;
-      const int64_t count = parameters[i].value.numel();
-      const int64_t bad = non_finite_elements(gradients[i], count);
+      const Tensor<T> g = parameters[i].value.requires_grad() ? parameters[i].value.grad() : Tensor<T>();
+      if (!g.defined()) continue;
+      const int64_t count = g.numel();
+      const Tensor<T> host = clearsky::detail::copy_on(g, Device::cpu);
+      const int64_t bad = non_finite_elements(host.data(), count);
       CLEARSKY_CHECK(ValueError, bad == 0, "gradient_norm: the gradient of ", parameters[i].name, " ",
                      parameters[i].value.shape(), " has ", bad, " elements of ", count,
                      " that are NaN or infinite; lower the learning rate, or look for NaN in the inputs");
@@ -111,8 +124,8 @@ void drop_or_zero(const std::vector<nn::NamedParameter<T>>& parameters, Gradient
       p.value.set_grad({});
     } else {
       const Tensor<T> g = p.value.grad();
-      if (!g.is_contiguous()) p.value.set_grad(zeros<T>(g.shape()));
-      else std::fill_n(g.mutable_data(), g.numel(), T(0));
+      if (!g.is_contiguous()) p.value.set_grad(zeros<T>(g.shape(), g.device()));
+      else clearsky::detail::fill_elements(g, T(0));
     }
   }
 }

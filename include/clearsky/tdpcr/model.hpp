@@ -55,6 +55,9 @@ struct Model {
   /// As it is now: `segmentation` becomes true when the segmentation decoder is attached.
   const Config& config() const { return config_; }
 
+  /// Where its parameters are; nn::to moves them.
+  Device device() const { return decoder.head.weight.value.device(); }
+
   /// Adds the segmentation decoder, for phase 2. With the seed of the model it starts as if it had been there from the
   /// beginning. @throws ValueError when there is one already
   void attach_segmentation(uint64_t seed) {
@@ -62,6 +65,7 @@ struct Model {
                    "attach_segmentation: the model has a segmentation decoder already");
     segmentation_decoder.emplace(config_);
     nn::initialise(*segmentation_decoder, seed, "segmentation_decoder");
+    nn::to(*segmentation_decoder, device());
     config_.segmentation = true;
   }
 
@@ -113,7 +117,7 @@ struct Model {
       const Tensor<T>& u = prompt.uncertainty;
       out.uncertainty = u.defined()
                             ? cropped(resize(wanted.uncertainty ? u : u.detach(), cloudy.size(1), cloudy.size(2)))
-                            : zeros<T>({optical.size(0), height, width, 1});
+                            : zeros<T>({optical.size(0), height, width, 1}, optical.device());
     }
     if (wanted.logits && segmentation_decoder.has_value()) out.logits = cropped((*segmentation_decoder)(features));
     if (wanted.reconstruction) {

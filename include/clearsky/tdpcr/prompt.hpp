@@ -79,7 +79,7 @@ struct PromptGenerator {
     const Tensor<T> shares = softmax(mixing(mean(x, {1, 2})), -1);
     const Tensor<T> mixed = matmul(shares, reshape(bank.value, {b[0], b[1] * b[2] * b[3]}));
     const Tensor<T> prompt = resize(reshape(mixed, {batch, b[1], b[2], b[3]}), height, width);
-    return {concat({prompt, zeros<T>({batch, height, width, 1})}, -1), {}};
+    return {concat({prompt, zeros<T>({batch, height, width, 1}, x.device())}, -1), {}};
   }
 };
 

@@ -65,12 +65,12 @@ Tensor<T> uncertainty_loss(const Tensor<T>& uncertainty, const data::Batch& batc
   const auto& known = batch.knows_opacity;
   const int64_t unknown = std::count(known.begin(), known.end(), uint8_t(0));
   if (unknown == int64_t(known.size())) return {};
-  const Tensor<T> opacity = cast<T>(batch.opacity);
+  const Tensor<T> opacity = cast<T>(batch.opacity).to(uncertainty.device());
   if (unknown == 0) return mse_loss(uncertainty, opacity);
   Tensor<T> weight(opacity.shape());
   const int64_t each = weight.numel() / batch.size();
   for (int64_t i = 0; i < batch.size(); ++i) std::fill_n(weight.mutable_data() + i * each, each, T(known[size_t(i)]));
-  return mse_loss(uncertainty, opacity, weight);
+  return mse_loss(uncertainty, opacity, weight.to(uncertainty.device()));
 }
 
 /// L_seg = cross-entropy + dice Dice

@@ -30,6 +30,7 @@ inline Tensor<float> mapped(const Tensor<float>& x, bool transpose, bool flip_ro
 }  // namespace detail
 
 /// The mean of what several models make of an image, without gradients. A plain model stands for itself alone.
+/// Images come from the CPU's memory and go back there, wherever the models are.
 ///
 /// Models of different seeds err differently where the data does not decide; the mean of their images has less error
 /// than they have in the mean. With SelfEnsemble::yes each also sees the image in the eight symmetries of the square,
@@ -60,14 +61,14 @@ class Restorer {
   /// @param sar      (1, H, W, SAR bands), or undefined where the models read none
   tdpcr::Outputs<float> operator()(const Tensor<float>& optical, const Tensor<float>& sar) const {
     const NoGrad guard;
-    if (runs() == 1) return (*models_[0])(optical, sar);
+    if (runs() == 1) return answer(*models_[0], optical, sar);
     tdpcr::Outputs<float> total;
     for (int symmetry = 0; symmetry < symmetries_; ++symmetry) {
       const bool transpose = symmetry & 1, rows = symmetry & 2, columns = symmetry & 4;
       const Tensor<float> x = detail::mapped(optical, transpose, rows, columns),
                           s = detail::mapped(sar, transpose, rows, columns);
       for (const auto* model : models_) {
-        tdpcr::Outputs<float> out = (*model)(x, s);
+        tdpcr::Outputs<float> out = answer(*model, x, s);
         for (size_t k = 0; k < 4; ++k) {
           // Back: a transpose swaps which flip is which.
           const Tensor<float> back =
@@ -84,6 +85,13 @@ class Restorer {
   }
 
  private:
+  static tdpcr::Outputs<float> answer(const tdpcr::Model<float>& model, const Tensor<float>& optical,
+                                      const Tensor<float>& sar) {
+    const Device device = model.device();
+    tdpcr::Outputs<float> out = model(optical.to(device), sar.to(device));
+    for (Tensor<float>* t : members(out)) *t = t->to(Device::cpu);
+    return out;
+  }
   static std::array<Tensor<float>*, 4> members(tdpcr::Outputs<float>& o) {
     return {&o.reconstruction, &o.logits, &o.reliance, &o.uncertainty};
   }

@@ -20,8 +20,13 @@ namespace clearsky::train {
 class Trainer {
  public:
   /// @param folder  receives config.json, checkpoint.safetensors, weights.safetensors and curve.csv; empty: no files
-  Trainer(const RunConfig& config, const DataParts& data, std::string folder = "")
-      : config_(config), data_(data), folder_(std::move(folder)), model_(start_config(config), config.seed) {
+  /// @param device  where the model is trained; batches are made on the CPU
+  Trainer(const RunConfig& config, const DataParts& data, std::string folder = "", Device device = Device::cpu)
+      : config_(config),
+        data_(data),
+        folder_(std::move(folder)),
+        device_(device),
+        model_(start_config(config), config.seed) {
     check_config(config_);
     CLEARSKY_CHECK(ConfigError, data_.train->size() > 0, "train: the split leaves no sample to train on");
     colour_ = mean_colour(*data_.train);
@@ -32,6 +37,7 @@ class Trainer {
       float* head = w.mutable_data();
       for (int64_t i = 0; i < w.numel(); ++i) head[i] *= 0.1f;
     }
+    nn::to(model_, device_);
     if (!folder_.empty()) {
       io::make_folders(folder_);
       io::atomic_write_text(folder_ + "/config.json", to_json(config_).dump(2) + "\n");
@@ -193,11 +199,13 @@ class Trainer {
     return {position_.phase, position_.step, total, rate, norm, 0};
   }
 
-  Tensor<float> batch_loss(const data::Batch& batch) {
+  Tensor<float> batch_loss(data::Batch batch) {
     CLEARSKY_CHECK(ValueError, batch.sar.defined() && (batch.clear.defined() || !reconstructs()), "train: sample ",
                    batch.infos[0].id, " or a neighbour in its batch has no SAR or no clear image");
     CLEARSKY_CHECK(ValueError, !segments() || batch.labels.defined(), "train: ", phase_name(position_.phase),
                    " needs labels, which sample ", batch.infos[0].id, " does not have; set phase2.steps to 0");
+    for (Tensor<float>* t : {&batch.optical, &batch.clear, &batch.sar, &batch.mask}) *t = t->to(device_);
+    batch.labels = batch.labels.to(device_);
     const bool ties_uncertainty = config_.loss.uncertainty > 0 && trains_prompt();
     const tdpcr::Outputs<float> out = model_(
         batch.optical, batch.sar,
@@ -248,6 +256,7 @@ class Trainer {
   RunConfig config_;
   DataParts data_;
   std::string folder_;
+  Device device_;
   tdpcr::Model<float> model_;
   std::vector<float> colour_;
   std::optional<optim::AdamW<float>> optimizer_;
