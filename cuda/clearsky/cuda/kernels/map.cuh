@@ -100,7 +100,7 @@ __device__ __forceinline__ float map_value(float a, [[maybe_unused]] float b, [[
   if constexpr (F == choose) return a != 0.0f ? b : c;
 }
 
-constexpr int map_inputs(MapFunction f) {
+__host__ __device__ constexpr int map_inputs(MapFunction f) {
   using enum MapFunction;
   if (f == choose) return 3;
   const bool two = f <= less_share || f == leaky_relu_backward || (times_gelu_1 <= f && f <= times_silu_2);
