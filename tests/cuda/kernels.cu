@@ -26,9 +26,8 @@ void use_fusion(const MixForward& f, const MixBackward& b, float* workspace, Str
   mix_forward(f, stream);
   mix_backward(b, workspace, stream);
 }
-void use_gemm(const Gemm& p, Stream stream) {
-  gemm(p, stream);
-  gemm_bfloat16(p, stream);
+void use_gemm(const Gemm& p, Precision precision, float* workspace, Stream stream) {
+  gemm(p, precision, workspace, stream);
 }
 void use_adam(const AdamStep& s, int64_t length, Stream stream) {
   adam_step(s, length, stream);
