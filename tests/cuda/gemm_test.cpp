@@ -1,9 +1,7 @@
 #include "clearsky/cuda/kernels/gemm.cuh"
 
-#include <bit>
-
-#include "clearsky/core/dtype.hpp"
 #include "kernels.hpp"
+#include "precision.hpp"
 
 namespace clearsky::test {
 namespace {
@@ -16,15 +14,6 @@ struct Size {
 const Size kSizes[] = {{1, 1, 1, 1},    {2, 5, 7, 3},   {1, 65, 70, 17}, {1, 64, 64, 32}, {2, 68, 132, 20},
                        {1, 33, 66, 50}, {1, 64, 8, 64}, {3, 4, 8, 16},   {1, 130, 4, 18}, {1, 3, 5, 0},
                        {0, 3, 4, 5},    {2, 0, 4, 5},   {2, 4, 0, 5}};
-const Precision kPrecisions[] = {Precision::float32, Precision::tf32, Precision::bfloat16};
-
-/// What the tensor cores see of a factor.
-double rounded(Precision p, float v) {
-  if (p == Precision::float32) return v;
-  if (p == Precision::bfloat16) return float(BFloat16(v));
-  return std::bit_cast<float>((std::bit_cast<uint32_t>(v) + 0x1000u) & ~0x1fffu);  // half up, 13 bits cut off
-}
-
 struct Problem {
   Size size;
   Values<float> a, b, bias;

@@ -1,5 +1,6 @@
 // Every kernel, by way of its launchers. Compiled only.
 #include "clearsky/cuda/kernels/adam.cuh"
+#include "clearsky/cuda/kernels/conv.cuh"
 #include "clearsky/cuda/kernels/fusion.cuh"
 #include "clearsky/cuda/kernels/gate.cuh"
 #include "clearsky/cuda/kernels/gemm.cuh"
@@ -31,6 +32,12 @@ void use_gemm(const Gemm& p, Precision precision, float* workspace, Stream strea
 }
 void use_adam(const AdamStep& s, int64_t length, Stream stream) {
   adam_step(s, length, stream);
+}
+void use_conv(const Conv2dForward& f, const ConvEpilogue& epilogue, const Conv2dDataGradient& d,
+              const Conv2dWeightGradient& w, Precision precision, float* workspace, Stream stream) {
+  conv2d_forward(f, epilogue, precision, stream);
+  conv2d_data_gradient(d, precision, stream);
+  conv2d_weight_gradient(w, precision, workspace, stream);
 }
 
 }  // namespace clearsky::cuda

@@ -44,7 +44,10 @@ struct TilePlan {
   }
 };
 
-inline constexpr int kPitchC = kTileColumns + 8;  ///< of the tile of c, for the same reasons
+/// Of the tile of c in shared memory. Pairs of columns are written to it, and fours read from it; when turned, columns
+/// are read down.
+template <bool Turned>
+inline constexpr int kPitchC = kTileColumns + (Turned ? 1 : 8);
 
 /// Brings the tiles of one factor, one after the other. Each thread copies the same place of every tile: kLines lines
 /// of one step, or kSteps steps of one line (of four neighbours, with Width = 4).
@@ -129,12 +132,16 @@ struct TileSums {
   }
 
   /// To the tile of c.
+  template <int Pitch>
   __device__ __forceinline__ void store(float* c) const {
     for (int i = 0; i < 2; ++i)
       for (int j = 0; j < 4; ++j)
-        for (int e = 0; e < 2; ++e)
-          store_vector(c + (first_row + 16 * i + 8 * e + g) * kPitchC + first_column + 8 * j + 2 * t,
-                       make_float2(sums[i][j][2 * e], sums[i][j][2 * e + 1]));
+        for (int e = 0; e < 2; ++e) {
+          float* to = c + (first_row + 16 * i + 8 * e + g) * Pitch + first_column + 8 * j + 2 * t;
+          const float left = sums[i][j][2 * e], right = sums[i][j][2 * e + 1];
+          if constexpr (Pitch % 2 == 0) store_vector(to, make_float2(left, right));
+          else to[0] = left, to[1] = right;
+        }
   }
 };
 
@@ -175,9 +182,10 @@ struct TileSums<Precision::float32, A, B> {
           for (int c = 0; c < 4; ++c) sums[r][c] += x[k][r] * y[k][c];
     }
   }
+  template <int Pitch>
   __device__ __forceinline__ void store(float* c) const {
     for (int r = 0; r < 4; ++r)
-      for (int k = 0; k < 4; ++k) c[line<A>(i, r) * kPitchC + line<B>(j, k)] = sums[r][k];
+      for (int k = 0; k < 4; ++k) c[line<A>(i, r) * Pitch + line<B>(j, k)] = sums[r][k];
   }
 };
 
@@ -197,15 +205,17 @@ __global__ void __launch_bounds__(kTileThreads, 2) tile_product(const Problem p)
   constexpr Layout A = Problem::kA, B = Problem::kB;
   using Sums = TileSums<P, A, B>;
   constexpr int kTileA = Sums::PlanA::kFloats, kTileB = Sums::PlanB::kFloats;
-  constexpr int kTiles = 2 * (kTileA + kTileB), kTileC = kTileRows<P> * kPitchC;
+  constexpr int kTiles = 2 * (kTileA + kTileB), kPitch = kPitchC<Problem::kTurned>, kTileC = kTileRows<P> * kPitch;
   CLEARSKY_SHARED(float, memory, [kTiles > kTileC ? kTiles : kTileC]);
 
-  const int64_t across = (p.columns + kTileColumns - 1) / kTileColumns;
-  const int64_t tiles_of_c = (p.rows + kTileRows<P> - 1) / kTileRows<P> * across;
-  const int64_t product = blockIdx.x / tiles_of_c, tile = blockIdx.x % tiles_of_c;
-  const int64_t first_row = tile / across * kTileRows<P>, first_column = tile % across * kTileColumns;
+  // There are fewer than 2^31 blocks, so tiles are counted with 32 bits.
+  const unsigned across = unsigned((p.columns + kTileColumns - 1) / kTileColumns);
+  const unsigned tiles_of_c = unsigned((p.rows + kTileRows<P> - 1) / kTileRows<P>) * across;
+  const unsigned product = blockIdx.x / tiles_of_c, tile = blockIdx.x % tiles_of_c;
+  const int64_t first_row = int64_t(tile / across) * kTileRows<P>, first_column = int64_t(tile % across) * kTileColumns;
   const int64_t slot = blockIdx.y, slots = gridDim.y, pairs = (p.steps + kDepth - 1) / kDepth;
-  const int64_t first = pairs * slot / slots, last = pairs * (slot + 1) / slots;
+  const int64_t first = pairs * slot / slots;
+  const int count = int(pairs * (slot + 1) / slots - first);
 
   const auto a = p.a(product);
   const auto b = p.b(product);
@@ -214,16 +224,16 @@ __global__ void __launch_bounds__(kTileThreads, 2) tile_product(const Problem p)
   TileFetch<std::remove_const_t<decltype(b)>, typename Sums::PlanB, B, Problem::kWidth, kTileColumns> fetch_b(
       b, first_column, first * kDepth);
   Sums sums;
-  if (first < last) {
+  if (count > 0) {
     fetch_a(a, memory);
     fetch_b(b, memory + 2 * kTileA);
   }
   cp_commit();
-  for (int64_t i = first; i < last; ++i) {
+  for (int i = 0; i < count; ++i) {
     // The next pair is on its way while this one is multiplied. At the end its group is empty, and so the wait below
     // is right in every round.
-    const int now = int(i - first) % 2;
-    if (i + 1 < last) {
+    const int now = i % 2;
+    if (i + 1 < count) {
       fetch_a(a, memory + (1 - now) * kTileA);
       fetch_b(b, memory + 2 * kTileA + (1 - now) * kTileB);
     }
@@ -235,14 +245,14 @@ __global__ void __launch_bounds__(kTileThreads, 2) tile_product(const Problem p)
   }
 
   // By way of shared memory the sums come to those threads that write neighbours.
-  sums.store(memory);
+  sums.template store<kPitch>(memory);
   __syncthreads();
   const int64_t first_bias = product * p.bias_step;
   if constexpr (Problem::kTurned) {
     for (int e = int(threadIdx.x); e < kTileRows<P> * kTileColumns; e += kTileThreads) {
       const int64_t row = first_row + e % kTileRows<P>, column = first_column + e / kTileRows<P>;
       if (row < p.rows && column < p.columns)
-        p.result.write(memory + e % kTileRows<P> * kPitchC + e / kTileRows<P>, p.to(product, slot, column) + row,
+        p.result.write(memory + e % kTileRows<P> * kPitch + e / kTileRows<P>, p.to(product, slot, column) + row,
                        first_bias + column);
     }
   } else {
@@ -250,7 +260,7 @@ __global__ void __launch_bounds__(kTileThreads, 2) tile_product(const Problem p)
     for (int e = int(threadIdx.x) * width; e < kTileRows<P> * kTileColumns; e += kTileThreads * width) {
       const int64_t row = first_row + e / kTileColumns, column = first_column + e % kTileColumns;
       if (row >= p.rows || column >= p.columns) continue;
-      const float* from = memory + e / kTileColumns * kPitchC + e % kTileColumns;
+      const float* from = memory + e / kTileColumns * kPitch + e % kTileColumns;
       const int64_t at = p.to(product, slot, row) + column;
       if (width == 4) p.result.write4(from, at, first_bias + column);
       else p.result.write(from, at, first_bias + column);
