@@ -1,5 +1,7 @@
 // Every kernel, by way of its launchers. Compiled only.
 #include "clearsky/cuda/kernels/adam.cuh"
+#include "clearsky/cuda/kernels/conv.cuh"
+#include "clearsky/cuda/kernels/conv_depthwise.cuh"
 #include "clearsky/cuda/kernels/fusion.cuh"
 #include "clearsky/cuda/kernels/gate.cuh"
 #include "clearsky/cuda/kernels/gemm.cuh"
@@ -26,12 +28,23 @@ void use_fusion(const MixForward& f, const MixBackward& b, float* workspace, Str
   mix_forward(f, stream);
   mix_backward(b, workspace, stream);
 }
-void use_gemm(const Gemm& p, Stream stream) {
-  gemm(p, stream);
-  gemm_bfloat16(p, stream);
+void use_gemm(const Gemm& p, Precision precision, float* workspace, Stream stream) {
+  gemm(p, precision, workspace, stream);
 }
 void use_adam(const AdamStep& s, int64_t length, Stream stream) {
   adam_step(s, length, stream);
+}
+void use_conv(const Conv2dForward& f, const ConvEpilogue& epilogue, const Conv2dDataGradient& d,
+              const Conv2dWeightGradient& w, Precision precision, float* workspace, Stream stream) {
+  conv2d_forward(f, epilogue, precision, stream);
+  conv2d_data_gradient(d, precision, stream);
+  conv2d_weight_gradient(w, precision, workspace, stream);
+}
+void use_conv_depthwise(const Conv2dForward& f, const Conv2dDataGradient& d, const Conv2dWeightGradient& w,
+                        float* workspace, Stream stream) {
+  conv2d_depthwise_forward(f, stream);
+  conv2d_depthwise_data_gradient(d, stream);
+  conv2d_depthwise_weight_gradient(w, workspace, stream);
 }
 
 }  // namespace clearsky::cuda
