@@ -4,6 +4,9 @@
 #include "clearsky/cuda/kernels/gate.cuh"
 #include "clearsky/cuda/kernels/gemm.cuh"
 #include "clearsky/cuda/kernels/layer_norm.cuh"
+#include "clearsky/cuda/kernels/pixel_shuffle.cuh"
+#include "clearsky/cuda/kernels/pool.cuh"
+#include "clearsky/cuda/kernels/resize.cuh"
 #include "clearsky/cuda/kernels/softmax.cuh"
 
 namespace clearsky::cuda {
@@ -32,6 +35,18 @@ void use_gemm(const Gemm& p, Stream stream) {
 }
 void use_adam(const AdamStep& s, int64_t length, Stream stream) {
   adam_step(s, length, stream);
+}
+void use_image(const PixelShuffle& s, const Resize& r, const MaxPool& m, const MaxPoolRoute& t, const AvgPool& a,
+               Stream stream) {
+  pixel_shuffle(s, stream);
+  pixel_unshuffle(s, stream);
+  resize(r, stream);
+  resize_transpose(r, stream);
+  max_pool(m, stream);
+  max_pool_scatter(t, stream);
+  max_pool_take(t, stream);
+  avg_pool(a, stream);
+  avg_pool_transpose(a, stream);
 }
 
 }  // namespace clearsky::cuda
