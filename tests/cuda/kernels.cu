@@ -2,11 +2,20 @@
 #include "clearsky/cuda/kernels/adam.cuh"
 #include "clearsky/cuda/kernels/conv.cuh"
 #include "clearsky/cuda/kernels/conv_depthwise.cuh"
+#include "clearsky/cuda/kernels/copy.cuh"
 #include "clearsky/cuda/kernels/fusion.cuh"
 #include "clearsky/cuda/kernels/gate.cuh"
+#include "clearsky/cuda/kernels/gather.cuh"
 #include "clearsky/cuda/kernels/gemm.cuh"
 #include "clearsky/cuda/kernels/layer_norm.cuh"
+#include "clearsky/cuda/kernels/map.cuh"
+#include "clearsky/cuda/kernels/pad.cuh"
+#include "clearsky/cuda/kernels/pixel_shuffle.cuh"
+#include "clearsky/cuda/kernels/pool.cuh"
+#include "clearsky/cuda/kernels/reduce.cuh"
+#include "clearsky/cuda/kernels/resize.cuh"
 #include "clearsky/cuda/kernels/softmax.cuh"
+#include "clearsky/cuda/kernels/update.cuh"
 
 namespace clearsky::cuda {
 
@@ -45,6 +54,48 @@ void use_conv_depthwise(const Conv2dForward& f, const Conv2dDataGradient& d, con
   conv2d_depthwise_forward(f, stream);
   conv2d_depthwise_data_gradient(d, stream);
   conv2d_depthwise_weight_gradient(w, workspace, stream);
+}
+void use_image(const PixelShuffle& s, const Resize& r, const MaxPool& m, const MaxPoolRoute& t, const AvgPool& a,
+               Stream stream) {
+  pixel_shuffle(s, stream);
+  pixel_unshuffle(s, stream);
+  resize(r, stream);
+  resize_transpose(r, stream);
+  max_pool(m, stream);
+  max_pool_scatter(t, stream);
+  max_pool_take(t, stream);
+  avg_pool(a, stream);
+  avg_pool_transpose(a, stream);
+}
+
+void use_map(const DeviceMap& m, Stream stream) {
+  map(m, stream);
+}
+void use_copy(const cpu::Copy<float, float>& c, const cpu::Copy<float, BFloat16>& narrow,
+              const cpu::Copy<BFloat16, float>& wide, const cpu::Copy<uint8_t, float>& labels, Stream stream) {
+  copy(c, stream);
+  copy(narrow, stream);
+  copy(wide, stream);
+  copy(labels, stream);
+}
+void use_reductions(const Sum& s, const Extremum& e, const AlongIndex& a, float* workspace, Stream stream) {
+  sum(s, workspace, stream);
+  extremum(e, stream);
+  put_along_index(a, stream);
+  take_along_index(a, stream);
+}
+void use_pad_and_gather(const Pad& p, const Gather& g, Stream stream) {
+  pad(p, stream);
+  pad_transpose(p, stream);
+  gather(g, stream);
+  scatter_add(g, stream);
+}
+void use_updates(const SgdStep& s, const AverageStep& a, const ScaleStep& c, const SquaredNorm& n, int64_t length,
+                 double* workspace, Stream stream) {
+  sgd_step(s, length, stream);
+  average_step(a, length, stream);
+  scale_step(c, length, stream);
+  squared_norm(n, length, workspace, stream);
 }
 
 }  // namespace clearsky::cuda

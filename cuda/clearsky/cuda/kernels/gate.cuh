@@ -9,7 +9,7 @@
 // One thread takes four neighbouring channels where the rows allow 16-byte accesses, and one otherwise.
 
 #include "clearsky/cpu/gate.hpp"
-#include "clearsky/cuda/portable.cuh"
+#include "clearsky/cuda/kernels/lanes.cuh"
 
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
@@ -72,21 +72,17 @@ __global__ void __launch_bounds__(256) gate_backward(const GateBackward p) {
   }
 }
 
-inline bool aligned16(const void* p) {
-  return reinterpret_cast<uintptr_t>(p) % 16 == 0;
-}
-
 template <class Gate>
 void launch_gate_forward(const GateForward& p, Stream stream) {
   if (p.rows * p.half == 0) return;
-  if (p.half % 4 == 0 && aligned16(p.x) && aligned16(p.y))
+  if (p.half % 4 == 0 && aligned16(p.x, p.y))
     launch(gate_forward<Gate, 4>, blocks_of(p.rows * p.half / 4, 256), 256, 0, stream, p);
   else launch(gate_forward<Gate, 1>, blocks_of(p.rows * p.half, 256), 256, 0, stream, p);
 }
 template <class Gate>
 void launch_gate_backward(const GateBackward& p, Stream stream) {
   if (p.rows * p.half == 0) return;
-  if (p.half % 4 == 0 && aligned16(p.x) && aligned16(p.dy) && aligned16(p.dx))
+  if (p.half % 4 == 0 && aligned16(p.x, p.dy, p.dx))
     launch(gate_backward<Gate, 4>, blocks_of(p.rows * p.half / 4, 256), 256, 0, stream, p);
   else launch(gate_backward<Gate, 1>, blocks_of(p.rows * p.half, 256), 256, 0, stream, p);
 }
