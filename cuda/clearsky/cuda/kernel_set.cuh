@@ -7,10 +7,10 @@
 #include "clearsky/cuda/kernels/attention.cuh"
 #include "clearsky/cuda/kernels/carl.cuh"
 #include "clearsky/cuda/kernels/channel_attention.cuh"
-#include "clearsky/cuda/kernels/conv2d.cuh"
+#include "clearsky/cuda/kernels/conv.cuh"
+#include "clearsky/cuda/kernels/conv_depthwise.cuh"
 #include "clearsky/cuda/kernels/copy.cuh"
 #include "clearsky/cuda/kernels/cross_entropy.cuh"
-#include "clearsky/cuda/kernels/depthwise.cuh"
 #include "clearsky/cuda/kernels/dice.cuh"
 #include "clearsky/cuda/kernels/error_loss.cuh"
 #include "clearsky/cuda/kernels/fusion.cuh"
@@ -33,20 +33,7 @@ namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 namespace detail {
 
-/// A launcher that needs nothing but its arguments.
-template <auto Launch, class Args>
-void plain(const Args& args) {
-  Launch(args, current_stream());
-}
-
-/// One that needs `Workspace(args)` floats as well.
-template <auto Launch, auto Workspace, class Args>
-void with_workspace(const Args& args) {
-  const DeviceScratch scratch(Workspace(args));
-  Launch(args, scratch.data(), current_stream());
-}
-
-/// Host arrays that a kernel reads on the device.
+/// Host arrays that a kernel reads on the device, for as long as the launches of this scope are queued.
 template <class T>
 class OnDeviceFor {
  public:
@@ -54,7 +41,7 @@ class OnDeviceFor {
     if (count != 0)
       Runtime::global().uploader().upload(scratch_.data(), host, size_t(count) * sizeof(T), current_stream());
   }
-  const T* get() const { return reinterpret_cast<const T*>(scratch_.data()); }
+  T* get() const { return reinterpret_cast<T*>(scratch_.data()); }
 
  private:
   DeviceScratch scratch_;
@@ -76,4 +63,125 @@ class LayoutOnDevice {
   int64_t tensors_, length_;
 };
 
+inline void run_adam(const AdamStep& s) {
+  const LayoutOnDevice layout(s.layout);
+  const OnDeviceFor<AdamTensor> tensors(s.tensors, s.layout.tensors);
+  AdamStep step = s;
+  step.layout = layout.get(), step.tensors = tensors.get();
+  adam_step(step, layout.length(), current_stream());
+}
+inline void run_sgd(const SgdStep& s) {
+  const LayoutOnDevice layout(s.layout);
+  const OnDeviceFor<SgdTensor> tensors(s.tensors, s.layout.tensors);
+  SgdStep step = s;
+  step.layout = layout.get(), step.tensors = tensors.get();
+  sgd_step(step, layout.length(), current_stream());
+}
+inline void run_average(const AverageStep& s) {
+  const LayoutOnDevice layout(s.layout);
+  const OnDeviceFor<float*> averages(s.averages, s.layout.tensors), values(s.values, s.layout.tensors);
+  average_step({layout.get(), averages.get(), values.get(), s.share, s.exchange}, layout.length(), current_stream());
+}
+inline void run_scale(const ScaleStep& s) {
+  const LayoutOnDevice layout(s.layout);
+  const OnDeviceFor<float*> values(s.values, s.layout.tensors);
+  scale_step({layout.get(), values.get(), s.scale, s.limit}, layout.length(), current_stream());
+}
+/// Waits: the norm is wanted on the host.
+inline void run_squared_norm(const SquaredNorm& s) {
+  const LayoutOnDevice layout(s.layout);
+  const OnDeviceFor<const float*> values(s.values, s.layout.tensors);
+  const DeviceScratch doubles(2 * (1 + squared_norm_workspace(layout.length())));
+  auto* total = reinterpret_cast<double*>(doubles.data());
+  squared_norm({layout.get(), values.get(), total}, layout.length(), total + 1, current_stream());
+  copy_to_host(s.total, total, sizeof(double), current_stream());
+}
+
 }  // namespace detail
+
+/// All of them. A function of one name may have several forms: the arguments decide.
+inline KernelSet kernel_set() {
+// Launchers that need their arguments and the stream; or a workspace as well; or the precision of products.
+#define CLEARSKY_PLAIN(name) [](const auto& args) { name(args, current_stream()); }
+#define CLEARSKY_WITH_WORKSPACE(name)                        \
+  [](const auto& args) {                                     \
+    const DeviceScratch workspace(name##_workspace(args));   \
+    name(args, workspace.data(), current_stream());          \
+  }
+#define CLEARSKY_PRECISE(name) [](const auto& args) { name(args, product_precision(), current_stream()); }
+#define CLEARSKY_PRECISE_WITH_WORKSPACE(name)                              \
+  [](const auto& args) {                                                   \
+    const DeviceScratch workspace(name##_workspace(args));                 \
+    name(args, product_precision(), workspace.data(), current_stream());   \
+  }
+  KernelSet k{};
+  k.copy_float = CLEARSKY_PLAIN(copy);
+  k.copy_int64 = CLEARSKY_PLAIN(copy);
+  k.copy_uint8 = CLEARSKY_PLAIN(copy);
+  k.copy_bool = CLEARSKY_PLAIN(copy);
+  k.bool_to_float = CLEARSKY_PLAIN(copy);
+  k.int64_to_float = CLEARSKY_PLAIN(copy);
+  k.uint8_to_float = CLEARSKY_PLAIN(copy);
+  k.int64_to_uint8 = CLEARSKY_PLAIN(copy);
+  k.float_to_bfloat16 = CLEARSKY_PLAIN(copy);
+  k.bfloat16_to_float = CLEARSKY_PLAIN(copy);
+  k.float_to_half = CLEARSKY_PLAIN(copy);
+  k.half_to_float = CLEARSKY_PLAIN(copy);
+  k.map = CLEARSKY_PLAIN(map);
+  k.sum = CLEARSKY_WITH_WORKSPACE(sum);
+  k.extremum = CLEARSKY_PLAIN(extremum);
+  k.put_along_index = CLEARSKY_PLAIN(put_along_index);
+  k.take_along_index = CLEARSKY_PLAIN(take_along_index);
+  k.pad = CLEARSKY_PLAIN(pad);
+  k.pad_transpose = CLEARSKY_PLAIN(pad_transpose);
+  k.gather = CLEARSKY_PLAIN(gather);
+  k.scatter_add = CLEARSKY_PLAIN(scatter_add);
+  k.gemm = CLEARSKY_PRECISE_WITH_WORKSPACE(gemm);
+  k.conv2d_forward = CLEARSKY_PRECISE(conv2d_forward);
+  k.conv2d_data_gradient = CLEARSKY_PRECISE(conv2d_data_gradient);
+  k.conv2d_weight_gradient = CLEARSKY_PRECISE_WITH_WORKSPACE(conv2d_weight_gradient);
+  k.conv2d_depthwise_forward = CLEARSKY_PLAIN(conv2d_depthwise_forward);
+  k.conv2d_depthwise_data_gradient = CLEARSKY_PLAIN(conv2d_depthwise_data_gradient);
+  k.conv2d_depthwise_weight_gradient = CLEARSKY_WITH_WORKSPACE(conv2d_depthwise_weight_gradient);
+  k.layer_norm_forward = CLEARSKY_PLAIN(layer_norm_forward);
+  k.softmax = CLEARSKY_PLAIN(softmax);
+  k.gelu_gate_forward = CLEARSKY_PLAIN(gelu_gate_forward);
+  k.gelu_gate_backward = CLEARSKY_PLAIN(gelu_gate_backward);
+  k.simple_gate_forward = CLEARSKY_PLAIN(simple_gate_forward);
+  k.simple_gate_backward = CLEARSKY_PLAIN(simple_gate_backward);
+  k.mix_forward = CLEARSKY_PLAIN(mix_forward);
+  k.channel_attention_forward = CLEARSKY_PRECISE_WITH_WORKSPACE(channel_attention_forward);
+  k.channel_attention_backward = CLEARSKY_PRECISE_WITH_WORKSPACE(channel_attention_backward);
+  k.attention_forward = CLEARSKY_PRECISE(attention_forward);
+  k.attention_backward = CLEARSKY_PRECISE_WITH_WORKSPACE(attention_backward);
+  k.pixel_shuffle = CLEARSKY_PLAIN(pixel_shuffle);
+  k.pixel_unshuffle = CLEARSKY_PLAIN(pixel_unshuffle);
+  k.resize = CLEARSKY_PLAIN(resize);
+  k.resize_transpose = CLEARSKY_PLAIN(resize_transpose);
+  k.max_pool = CLEARSKY_PLAIN(max_pool);
+  k.max_pool_scatter = CLEARSKY_PLAIN(max_pool_scatter);
+  k.max_pool_take = CLEARSKY_PLAIN(max_pool_take);
+  k.avg_pool = CLEARSKY_PLAIN(avg_pool);
+  k.avg_pool_transpose = CLEARSKY_PLAIN(avg_pool_transpose);
+  k.layer_norm_backward = [](const LayerNormBackward& args) {
+    const DeviceScratch workspace(layer_norm_backward_workspace(args.rows, args.cols));
+    layer_norm_backward(args, workspace.data(), current_stream());
+  };
+  k.mix_backward = [](const MixBackward& args) {
+    const DeviceScratch workspace(mix_backward_workspace(args.batch, args.pixels, args.channels));
+    mix_backward(args, workspace.data(), current_stream());
+  };
+  LOSSES
+  k.adam_step = detail::run_adam;
+  k.sgd_step = detail::run_sgd;
+  k.average_step = detail::run_average;
+  k.scale_step = detail::run_scale;
+  k.squared_norm = detail::run_squared_norm;
+#undef CLEARSKY_PLAIN
+#undef CLEARSKY_WITH_WORKSPACE
+#undef CLEARSKY_PRECISE
+#undef CLEARSKY_PRECISE_WITH_WORKSPACE
+  return k;
+}
+
+}  // namespace clearsky::cuda::inline CLEARSKY_MEANING

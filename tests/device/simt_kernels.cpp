@@ -1,0 +1,13 @@
+// The kernels as C++, once for all tests of this folder.
+
+#include "simt.hpp"
+
+#include "clearsky/cuda/simt_library.hpp"
+
+namespace clearsky::test {
+
+const cuda::DeviceLibrary& simt_kernels() {
+  return cuda::simt_library();
+}
+
+}  // namespace clearsky::test
