@@ -101,8 +101,9 @@ TEST_CASE("gemm: a long sum for a small result is cut into slots, and with no wo
     Size size;
     Precision precision;
   };
-  for (const auto& [s, precision] :
-       {Case{{1, 5, 7, 4100}, Precision::float32}, Case{{2, 9, 4, 4096}, Precision::bfloat16}}) {
+  for (const Case& one : {Case{{1, 5, 7, 4100}, Precision::float32}, Case{{2, 9, 4, 4096}, Precision::bfloat16}}) {
+    const Size s = one.size;
+    const Precision precision = one.precision;
     CAPTURE(to_text(precision));
     const Problem p(s, s.batch == 2, false, true);
     const int64_t count = s.batch * s.m * s.n, floats = cuda::gemm_workspace(p.call);
@@ -188,6 +189,20 @@ TEST_CASE("gemm: a column of a wider matrix, and factors that start at any float
   Output c(80);
   cuda::gemm(p.on_device(c.data()), nullptr);
   CHECK(share(p, c.vector()) <= 1);
+}
+
+TEST_CASE("gemm: one b for all of a's matrices") {
+  // Where a's rows follow one another it is a single product of more rows; else it is not.
+  for (const bool transpose_a : {false, true}) {
+    Problem p({30, 5, 8, 12}, transpose_a, false, true);
+    p.call.b_batch = 0;
+    Output c(30 * 5 * 8);
+    cuda::gemm(p.on_device(c.data()), nullptr);
+    CHECK(share(p, c.vector()) <= 1);
+    CHECK(c.sentinels_intact());
+    p.call.k = 4096;  // as long sums they would share the slots' workspace
+    CHECK(cuda::gemm_workspace(p.call) == 8 * c.size());
+  }
 }
 
 TEST_CASE("gemm: the short forms give what the long one gives") {

@@ -114,6 +114,9 @@ inline void st4(float* p, const float4& v, CLEARSKY_SIMT_CALLER) {
 inline void st4(int* p, const int4& v, CLEARSKY_SIMT_CALLER) {
   store_vector(p, v, file, line);
 }
+inline void st4_global(float* p, const float4& v, CLEARSKY_SIMT_CALLER) {
+  store_vector(p, v, file, line);
+}
 
 /// Copies 16 bytes from global to shared memory by the time of a wait; of these the first `valid` are read, the rest is
 /// filled with zeros.

@@ -31,13 +31,13 @@ struct ConvEpilogue {
 /// A problem of tile_product: rows are output pixels.
 template <int Width>
 struct ConvForwardProblem {
-  static constexpr Layout kA = Layout::steps, kB = Layout::steps;
+  static constexpr TileLayout kA = TileLayout::steps, kB = TileLayout::steps;
   static constexpr int kWidth = Width;
   static constexpr bool kTurned = false;
   WindowsByPixel x;
   MatrixSource weight;
   int64_t rows, columns, steps, bias_step, outputs;
-  Result result;  // (rows, outputs)
+  TileResult result;  // (rows, outputs)
 
   __device__ __forceinline__ WindowsByPixel a(int64_t group) const {
     WindowsByPixel s = x;
@@ -57,14 +57,14 @@ struct ConvForwardProblem {
 /// A problem of tile_product: rows are the input pixels of one phase of the stride.
 template <int Width>
 struct ConvDataGradientProblem {
-  static constexpr Layout kA = Layout::steps, kB = Layout::lines;
+  static constexpr TileLayout kA = TileLayout::steps, kB = TileLayout::lines;
   static constexpr int kWidth = Width;
   static constexpr bool kTurned = false;
   static constexpr int64_t bias_step = 0;
   WindowsByPixel dy;
   WeightsByInput weight;
   int64_t rows, columns, steps, height, width, channels;
-  Result result;  // (batch, height, width, channels)
+  TileResult result;  // (batch, height, width, channels)
 
   __device__ __forceinline__ WindowsByPixel a(int64_t group) const {
     WindowsByPixel s = dy;
@@ -88,14 +88,14 @@ struct ConvDataGradientProblem {
 /// A problem of tile_product: rows are taps, which lie side by side in the weight.
 template <int Width>
 struct ConvWeightGradientProblem {
-  static constexpr Layout kA = Layout::lines, kB = Layout::lines;
+  static constexpr TileLayout kA = TileLayout::lines, kB = TileLayout::lines;
   static constexpr int kWidth = Width;
   static constexpr bool kTurned = true;
   static constexpr int64_t bias_step = 0;
   WindowsByTap x;
   MatrixSource dy;
   int64_t rows, columns, steps, outputs;
-  Result result;  // (slots, outputs, rows)
+  TileResult result;  // (slots, outputs, rows)
 
   __device__ __forceinline__ WindowsByTap a(int64_t group) const {
     WindowsByTap s = x;
@@ -134,7 +134,7 @@ void launch_conv_forward(const Conv2dForward& p, const ConvEpilogue& epilogue, P
   const ConvShape& s = p.shape;
   const int64_t pixels = s.batch * s.out_height * s.out_width, outputs = s.outputs / s.groups;
   const int64_t window = s.window_height * s.window_width * (s.channels / s.groups);
-  const Result result(p.y, {p.bias, epilogue.activation, epilogue.residual}, outputs);
+  const TileResult result(p.y, {p.bias, epilogue.activation, epilogue.residual}, outputs);
   const ConvForwardProblem<Width> problem{{forward_windows(p.x, s)},
                                           {p.weight, window, 1, outputs, window},
                                           pixels,
@@ -163,7 +163,7 @@ void launch_conv_data_gradient(const Conv2dDataGradient& p, const WindowAxis& ro
                               {columns.taps, outputs}};
   const int64_t steps = int64_t(rows.taps) * columns.taps * outputs;
   const ConvDataGradientProblem<Width> problem{
-      {windows}, weight, pixels, inputs, steps, s.height, s.width, s.channels, Result(p.dx, {}, inputs)};
+      {windows}, weight, pixels, inputs, steps, s.height, s.width, s.channels, TileResult(p.dx, {}, inputs)};
   launch_tile_product(problem, precision, s.groups, 1, stream);
 }
 
@@ -178,7 +178,7 @@ void launch_conv_weight_gradient(const Conv2dWeightGradient& p, Precision precis
   const int64_t pixels = s.batch * s.out_height * s.out_width, outputs = s.outputs / s.groups;
   const int64_t window = s.window_height * s.window_width * (s.channels / s.groups);
   const int64_t slots = workspace == nullptr ? 1 : weight_gradient_slots(s);
-  const Result result(slots == 1 ? p.dweight : workspace, {}, 1);
+  const TileResult result(slots == 1 ? p.dweight : workspace, {}, 1);
   const ConvWeightGradientProblem<Width> problem{
       {forward_windows(p.x, s)}, {p.dy, 1, s.outputs, outputs, pixels}, window, outputs, pixels, s.outputs, result};
   launch_tile_product(problem, precision, s.groups, slots, stream);

@@ -27,17 +27,17 @@ struct DepthwiseWindows {
 
 inline constexpr int kTapsAtOnce = 64;  ///< that lie in shared memory
 
-/// grid (ceil(pixels / (256 / lanes)) x chunks, chunks running fastest), block 256; lanes = kChunk / Width
+/// grid (ceil(pixels / (256 / lanes)) x chunks, chunks running fastest), block 256; lanes = kStripChannels / Width
 template <int Width, int Threads>
 __global__ void __launch_bounds__(Threads) depthwise_windows(const DepthwiseWindows p) {
-  constexpr int kLanes = kChunk / Width, kPixels = Threads / kLanes;
-  CLEARSKY_SHARED(float, taps, [kTapsAtOnce][kChunk]);
+  constexpr int kLanes = kStripChannels / Width, kPixels = Threads / kLanes;
+  CLEARSKY_SHARED(float, taps, [kTapsAtOnce][kStripChannels]);
   const Windows& w = p.windows;
-  const unsigned chunks = unsigned(w.channels + kChunk - 1) / kChunk;
-  const int first_channel = int(blockIdx.x % chunks) * kChunk, lane = int(threadIdx.x) % kLanes;
+  const unsigned chunks = unsigned(w.channels + kStripChannels - 1) / kStripChannels;
+  const int first_channel = int(blockIdx.x % chunks) * kStripChannels, lane = int(threadIdx.x) % kLanes;
   const int channel = first_channel + lane * Width;
   const Counter c = w.pixel_digits.of(int64_t(blockIdx.x / chunks) * kPixels + threadIdx.x / kLanes);
-  Place pixel = w.pixel(c);
+  WindowPlace pixel = w.pixel(c);
   pixel.channel = channel;
 
   float sums[Width];
@@ -46,11 +46,12 @@ __global__ void __launch_bounds__(Threads) depthwise_windows(const DepthwiseWind
   Counter tap{};
   for (int first = 0; first < all; first += kTapsAtOnce) {
     const int count = all - first < kTapsAtOnce ? all - first : kTapsAtOnce;
-    for (int e = int(threadIdx.x); e < count * kChunk; e += Threads) {
-      const int t = first + e / kChunk, of = first_channel + e % kChunk;
+    for (int e = int(threadIdx.x); e < count * kStripChannels; e += Threads) {
+      const int t = first + e / kStripChannels, of = first_channel + e % kStripChannels;
       const int i = w.rows.first_tap + t / w.columns.taps * w.rows.tap_stride;
       const int j = w.columns.first_tap + t % w.columns.taps * w.columns.tap_stride;
-      taps[e / kChunk][e % kChunk] = of < w.channels ? p.weight[int64_t(of) * p.window + i * p.window_width + j] : 0.0f;
+      taps[e / kStripChannels][e % kStripChannels] =
+          of < w.channels ? p.weight[int64_t(of) * p.window + i * p.window_width + j] : 0.0f;
     }
     __syncthreads();
     for (int t = 0; t < count; ++t) {
@@ -97,7 +98,7 @@ __global__ void __launch_bounds__(kWarp* Rows) depthwise_weight(const DepthwiseW
     int64_t i = p.pixels * slot / slots + threadIdx.y;
     Counter c = w.pixel_digits.of(i);
     for (; i < last; i += Rows) {
-      Place pixel = w.pixel(c);
+      WindowPlace pixel = w.pixel(c);
       pixel.channel = channel;
       const float dy = p.dy[i * w.channels + channel];
       Counter tap = w.tap_digits.of(first);
@@ -126,7 +127,8 @@ inline void launch_depthwise_windows(const float* source, const WindowAxis& rows
                         {columns.taps, 1}};
   const DepthwiseWindows p{
       windows, weight, bias, y, int(height), int(width), int(s.window_height * s.window_width), int(s.window_width)};
-  const int64_t pixels = s.batch * rows.results * columns.results, chunks = (s.channels + kChunk - 1) / kChunk;
+  const int64_t pixels = s.batch * rows.results * columns.results,
+                chunks = (s.channels + kStripChannels - 1) / kStripChannels;
   const bool fours = channels_in_fours(s.channels, source, y);
   const dim3 grid(blocks_of((pixels + (fours ? 31 : 7)) / (fours ? 32 : 8) * chunks, 1));
   launch(fours ? depthwise_windows<4, 256> : depthwise_windows<1, 256>, grid, 256, 0, stream, p);

@@ -1,9 +1,9 @@
 #pragma once
 // Depthwise convolution with 3x3 windows, stride 1 and padding 1, and its gradients: one pass over the bytes.
 //
-// A block takes kChunk channels of kStripColumns columns and walks down a strip of rows. Each row comes once, by
-// cp.async, into a ring in shared memory, several rows ahead of its use, with a column more on either side; what lies
-// outside the image arrives as zeros. A row adds to three rows of results, which stay in registers:
+// A block takes kStripChannels channels of kStripColumns columns and walks down a strip of rows. Each row comes once,
+// by cp.async, into a ring in shared memory, several rows ahead of its use, with a column more on either side; what
+// lies outside the image arrives as zeros. A row adds to three rows of results, which stay in registers:
 //
 //     y(h, w) = bias + sum_{i, j} x(h + i - 1, w + j - 1) taps(i, j)      dx: of dy, with the taps turned round
 //     dtaps(i, j) = sum_{h, w} x(h + i - 1, w + j - 1) dy(h, w)
@@ -16,11 +16,11 @@
 
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
-inline constexpr int kChunk = 32;         ///< channels of a block
-inline constexpr int kStripColumns = 32;  ///< columns of a block
+inline constexpr int kStripChannels = 32;  ///< channels of a block
+inline constexpr int kStripColumns = 32;   ///< columns of a block
 inline constexpr int kStripThreads = 256;
 inline constexpr int kRowsAhead = 3;  ///< rows on their way while one is used
-inline constexpr int kRing = kRowsAhead + 1;
+inline constexpr int kRowRing = kRowsAhead + 1;
 
 /// The strips of some images, as units: (batch, strips, column tiles).
 struct Strips {
@@ -29,7 +29,7 @@ struct Strips {
 
   __host__ __device__ int strips() const { return (height + rows - 1) / rows; }
   __host__ __device__ int tiles() const { return (width + kStripColumns - 1) / kStripColumns; }
-  __host__ __device__ int chunks() const { return (channels + kChunk - 1) / kChunk; }
+  __host__ __device__ int chunks() const { return (channels + kStripChannels - 1) / kStripChannels; }
   __host__ __device__ int64_t units() const { return int64_t(batch) * strips() * tiles(); }
 };
 
@@ -45,10 +45,11 @@ struct Strip {
   }
 };
 
-/// How the threads of a block share kChunk channels of kStripColumns columns: kPixels columns each, kDown apart.
+/// How the threads of a block share kStripChannels channels of kStripColumns columns: kPixels columns each, kDown
+/// apart.
 template <int Width>
 struct StripThreads {
-  static constexpr int kLanes = kChunk / Width, kDown = kStripThreads / kLanes, kPixels = kStripColumns / kDown;
+  static constexpr int kLanes = kStripChannels / Width, kDown = kStripThreads / kLanes, kPixels = kStripColumns / kDown;
   int lane, column;
   __device__ __forceinline__ StripThreads() {
     lane = int(threadIdx.x) % kLanes;
@@ -56,11 +57,11 @@ struct StripThreads {
   }
 };
 
-/// Asks for row `row` of an image from `first_column` on: (Columns, kChunk) in shared memory.
+/// Asks for row `row` of an image from `first_column` on: (Columns, kStripChannels) in shared memory.
 template <int Width, int Columns>
 __device__ __forceinline__ void fetch_row(float* to, const float* x, const Strips& s, int image, int row,
                                           bool inside_row, int first_column, int first_channel) {
-  constexpr int kLanes = kChunk / Width;
+  constexpr int kLanes = kStripChannels / Width;
   for (int e = int(threadIdx.x); e < Columns * kLanes; e += kStripThreads) {
     const int column = first_column + e / kLanes, channel = first_channel + e % kLanes * Width;
     const bool inside = inside_row && unsigned(column) < unsigned(s.width) && channel < s.channels;
@@ -96,11 +97,11 @@ template <int Width>
 __global__ void __launch_bounds__(kStripThreads) depthwise3x3(const Depthwise3x3 p) {
   using Threads = StripThreads<Width>;
   constexpr int kColumns = kStripColumns + 2, kPixels = Threads::kPixels;
-  CLEARSKY_SHARED(float, ring, [kRing][kColumns * kChunk]);
+  CLEARSKY_SHARED(float, ring, [kRowRing][kColumns * kStripChannels]);
   const Strips& s = p.strips;
   const Threads thread;
   const Strip strip(s, blockIdx.x / unsigned(s.chunks()));
-  const int first_channel = int(blockIdx.x % unsigned(s.chunks())) * kChunk;
+  const int first_channel = int(blockIdx.x % unsigned(s.chunks())) * kStripChannels;
   const int channel = first_channel + thread.lane * Width;
 
   float taps[9][Width], bias[Width];
@@ -116,7 +117,7 @@ __global__ void __launch_bounds__(kStripThreads) depthwise3x3(const Depthwise3x3
   const auto fetch = [&](int i) {
     const int row = strip.first_row - 1 + i;
     if (i < rows)
-      fetch_row<Width, kColumns>(ring[i % kRing], p.x, s, strip.image, row, unsigned(row) < unsigned(s.height),
+      fetch_row<Width, kColumns>(ring[i % kRowRing], p.x, s, strip.image, row, unsigned(row) < unsigned(s.height),
                                  strip.first_column - 1, first_channel);
     cp_commit();  // also an empty group, so that the wait below is right in every round
   };
@@ -130,12 +131,12 @@ __global__ void __launch_bounds__(kStripThreads) depthwise3x3(const Depthwise3x3
     cp_wait<kRowsAhead - 1>();
     __syncthreads();  // this row has arrived for everyone, and nobody reads the one before it any more
     fetch(r + kRowsAhead);
-    const float* row = ring[r % kRing];
+    const float* row = ring[r % kRowRing];
     for (int q = 0; q < kPixels; ++q) {
       const int column = thread.column + q * Threads::kDown;
       for (int j = 0; j < 3; ++j) {
         float x[Width];
-        load_channels(x, row + (column + j) * kChunk + thread.lane * Width);
+        load_channels(x, row + (column + j) * kStripChannels + thread.lane * Width);
         for (int i = 0; i < 3; ++i)
           for (int v = 0; v < Width; ++v) sums[i][q][v] += taps[(2 - i) * 3 + j][v] * x[v];
       }
@@ -165,11 +166,11 @@ template <int Width>
 __global__ void __launch_bounds__(kStripThreads, 2) depthwise3x3_weight(const Depthwise3x3Weight p) {
   using Threads = StripThreads<Width>;
   constexpr int kColumns = kStripColumns + 2, kPixels = Threads::kPixels, kWarps = kStripThreads / kWarp;
-  CLEARSKY_SHARED(float, x_ring, [kRing][kColumns * kChunk]);
-  CLEARSKY_SHARED(float, dy_ring, [kRing][kStripColumns * kChunk]);
+  CLEARSKY_SHARED(float, x_ring, [kRowRing][kColumns * kStripChannels]);
+  CLEARSKY_SHARED(float, dy_ring, [kRowRing][kStripColumns * kStripChannels]);
   const Strips& s = p.strips;
   const Threads thread;
-  const int first_channel = int(blockIdx.x) * kChunk;
+  const int first_channel = int(blockIdx.x) * kStripChannels;
   const int64_t slot = blockIdx.y, slots = gridDim.y, units = s.units();
 
   float sums[9][Width] = {};
@@ -179,9 +180,9 @@ __global__ void __launch_bounds__(kStripThreads, 2) depthwise3x3_weight(const De
     const auto fetch = [&](int i) {  // x at the row above dy's
       const int row = strip.first_row + i;
       if (i < rows) {
-        fetch_row<Width, kColumns>(x_ring[i % kRing], p.x, s, strip.image, row - 1,
+        fetch_row<Width, kColumns>(x_ring[i % kRowRing], p.x, s, strip.image, row - 1,
                                    unsigned(row - 1) < unsigned(s.height), strip.first_column - 1, first_channel);
-        fetch_row<Width, kStripColumns>(dy_ring[i % kRing], p.dy, s, strip.image, row, row < strip.last_row,
+        fetch_row<Width, kStripColumns>(dy_ring[i % kRowRing], p.dy, s, strip.image, row, row < strip.last_row,
                                         strip.first_column, first_channel);
       }
       cp_commit();
@@ -196,10 +197,10 @@ __global__ void __launch_bounds__(kStripThreads, 2) depthwise3x3_weight(const De
       for (int q = 0; q < kPixels; ++q) {
         const int column = thread.column + q * Threads::kDown;
         for (int v = 0; v < Width; ++v) dy[0][q][v] = dy[1][q][v], dy[1][q][v] = dy[2][q][v];
-        load_channels(dy[2][q], dy_ring[r % kRing] + column * kChunk + thread.lane * Width);
+        load_channels(dy[2][q], dy_ring[r % kRowRing] + column * kStripChannels + thread.lane * Width);
         for (int j = 0; j < 3; ++j) {
           float x[Width];
-          load_channels(x, x_ring[r % kRing] + (column + j) * kChunk + thread.lane * Width);
+          load_channels(x, x_ring[r % kRowRing] + (column + j) * kStripChannels + thread.lane * Width);
           for (int i = 0; i < 3; ++i)
             for (int v = 0; v < Width; ++v) sums[i * 3 + j][v] += dy[2 - i][q][v] * x[v];
         }
@@ -209,7 +210,7 @@ __global__ void __launch_bounds__(kStripThreads, 2) depthwise3x3_weight(const De
   }
 
   // Over the columns of a warp, then over the warps.
-  float(*totals)[9][kChunk] = reinterpret_cast<float(*)[9][kChunk]>(&x_ring[0][0]);
+  float(*totals)[9][kStripChannels] = reinterpret_cast<float(*)[9][kStripChannels]>(&x_ring[0][0]);
   const int warp = int(threadIdx.x) / kWarp, lane = int(threadIdx.x) % kWarp;
   for (int t = 0; t < 9; ++t)
     for (int v = 0; v < Width; ++v) {
@@ -218,7 +219,7 @@ __global__ void __launch_bounds__(kStripThreads, 2) depthwise3x3_weight(const De
       if (lane < Threads::kLanes) totals[warp][t][lane * Width + v] = total;
     }
   __syncthreads();
-  for (int e = int(threadIdx.x); e < 9 * kChunk; e += kStripThreads) {
+  for (int e = int(threadIdx.x); e < 9 * kStripChannels; e += kStripThreads) {
     if (first_channel + e / 9 >= s.channels) continue;
     float total = 0;
     for (int w = 0; w < kWarps; ++w) total += totals[w][e % 9][e / 9];

@@ -29,12 +29,12 @@ struct Epilogue {
 };
 
 /// Where the sums of a product go.
-struct Result {
+struct TileResult {
   float* y;  // written
   Epilogue epilogue;
   bool fours;  // whether y, bias and residual can be accessed in fours, at columns that are multiples of 4
 
-  Result(float* to, const Epilogue& e, int64_t columns)
+  TileResult(float* to, const Epilogue& e, int64_t columns)
       : y(to), epilogue(e), fours(columns % 4 == 0 && in_fours(to) && in_fours(e.bias) && in_fours(e.residual)) {}
   static bool in_fours(const float* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; }
 
@@ -46,13 +46,13 @@ struct Result {
     const float4 b = epilogue.bias == nullptr ? none : ld4(epilogue.bias + column);
     const float4 r = epilogue.residual == nullptr ? none : ld4(epilogue.residual + at);
     const Activation kind = epilogue.activation;
-    st4(y + at, make_float4(activate(kind, v.x + b.x) + r.x, activate(kind, v.y + b.y) + r.y,
-                            activate(kind, v.z + b.z) + r.z, activate(kind, v.w + b.w) + r.w));
+    st4_global(y + at, make_float4(activate(kind, v.x + b.x) + r.x, activate(kind, v.y + b.y) + r.y,
+                                   activate(kind, v.z + b.z) + r.z, activate(kind, v.w + b.w) + r.w));
   }
 };
 
 /// Partial results that lie as the result does, one after the other.
-struct Slots {
+struct SlotParts {
   const float* parts;  // (slots, count)
   float* y;            // (count)  written
   int64_t slots, count, columns;
@@ -62,7 +62,7 @@ struct Slots {
 /// Each thread adds every Rows-th slot, then the block's rows are added: for any slots the same order.
 /// grid (ceil(count / kWarp)), block (kWarp, Rows)
 template <int Rows>
-__global__ void __launch_bounds__(kWarp* Rows) add_slots(const Slots p) {
+__global__ void __launch_bounds__(kWarp* Rows) add_slots(const SlotParts p) {
   const int64_t i = int64_t(blockIdx.x) * kWarp + threadIdx.x;
   float total = 0;
   if (i < p.count)  // the others must stay for the barriers
@@ -71,7 +71,7 @@ __global__ void __launch_bounds__(kWarp* Rows) add_slots(const Slots p) {
   if (threadIdx.y == 0 && i < p.count) p.y[i] = p.epilogue(total, i % p.columns, i);
 }
 
-inline void launch_add_slots(const Slots& p, Stream stream) {
+inline void launch_add_slots(const SlotParts& p, Stream stream) {
   if (p.count == 0) return;
   launch(add_slots<kColumnRows>, dim3(blocks_of(p.count, kWarp)), dim3(kWarp, kColumnRows), 0, stream, p);
 }

@@ -2,9 +2,9 @@
 // The kernel that matrix products and convolutions share: c (rows, columns) = the sum over steps of a (rows, steps)
 // times b (columns, steps), for factors that lie anywhere.
 //
-// A block computes a tile of c. While one pair of tiles of a and b, kDepth steps deep, is multiplied, cp.async brings
-// the next. What lies outside a factor arrives as zeros, so that the inner loop has no borders: the padding of a
-// convolution is no other case than the border of a matrix. Where an element lies is the business of a "source":
+// A block computes a tile of c. While one pair of tiles of a and b, kTileDepth steps deep, is multiplied, cp.async
+// brings the next ones. What lies outside a factor arrives as zeros, so that the inner loop has no borders: the padding
+// of a convolution is no other case than the border of a matrix. Where an element lies is the business of a "source":
 //
 //     Line, Step                what is kept of a line (a row of a, a column of b) and of a step, in registers
 //     line(i), step(i)          set up, with divisions if need be
@@ -15,32 +15,34 @@
 // by the tensor cores; tiles arrive as float and are rounded when a warp takes its fragments. Each element of c is
 // added up in the order of its steps, by one thread. Long sums for a small c are cut into slots: see add_slots.
 //
-// Sources: CUTLASS, "Efficient GEMM in CUDA" (tiles, double buffering); PTX ISA 8.0, sec. 9.7.13.4 (fragments).
+// Sources: CUTLASS, "Efficient GEMM in CUDA" (tiles, pipelining); PTX ISA 8.0, sec. 9.7.13.4 (fragments).
 
 #include "clearsky/core/device.hpp"
 #include "clearsky/cuda/kernels/epilogue.cuh"
 
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
-inline constexpr int kDepth = 16;  ///< steps that are added between two barriers
+inline constexpr int kTileDepth = 16;  ///< steps that are added between two barriers
 inline constexpr int kTileThreads = 256;
+inline constexpr int kTileRing =
+    3;  ///< pairs of tiles in shared memory: one is multiplied, the others are on their way
 
 template <Precision P>
 inline constexpr int kTileRows = P == Precision::float32 ? 64 : 128;
 inline constexpr int kTileColumns = 64;
 
 /// What is contiguous in a factor's memory, and so in its tile.
-enum class Layout { steps, lines };
+enum class TileLayout { steps, lines };
 
 /// A tile in shared memory. The pitch keeps 16-byte copies aligned, and what a warp reads at once in different banks:
 /// lines t, t + 1, ... in 16 bytes (float32), or lines g and steps t of a fragment, in pairs of steps for bfloat16.
-template <Precision P, Layout L, int Lines>
+template <Precision P, TileLayout L, int Lines>
 struct TilePlan {
   static constexpr int kPitch =
-      L == Layout::steps ? kDepth + (P == Precision::bfloat16 ? 8 : 4) : Lines + (P == Precision::tf32 ? 8 : 4);
-  static constexpr int kFloats = (L == Layout::steps ? Lines : kDepth) * kPitch;
+      L == TileLayout::steps ? kTileDepth + (P == Precision::bfloat16 ? 8 : 4) : Lines + (P == Precision::tf32 ? 8 : 4);
+  static constexpr int kFloats = (L == TileLayout::steps ? Lines : kTileDepth) * kPitch;
   static __device__ __forceinline__ int at(int line, int step) {
-    return L == Layout::steps ? line * kPitch + step : step * kPitch + line;
+    return L == TileLayout::steps ? line * kPitch + step : step * kPitch + line;
   }
 };
 
@@ -51,12 +53,13 @@ inline constexpr int kPitchC = kTileColumns + (Turned ? 1 : 8);
 
 /// Brings the tiles of one factor, one after the other. Each thread copies the same place of every tile: kLines lines
 /// of one step, or kSteps steps of one line (of four neighbours, with Width = 4).
-template <class Source, class Plan, Layout L, int Width, int Lines>
+template <class Source, class Plan, TileLayout L, int Width, int Lines>
 struct TileFetch {
-  static constexpr int kAcross = (L == Layout::steps ? kDepth : Lines) / Width;  // threads side by side in memory
+  static constexpr int kAcross =
+      (L == TileLayout::steps ? kTileDepth : Lines) / Width;  // threads side by side in memory
   static constexpr int kDown = kTileThreads / kAcross;
-  static constexpr int kLines = L == Layout::steps ? Lines / kDown : 1;
-  static constexpr int kSteps = L == Layout::lines ? kDepth / kDown : 1;
+  static constexpr int kLines = L == TileLayout::steps ? Lines / kDown : 1;
+  static constexpr int kSteps = L == TileLayout::lines ? kTileDepth / kDown : 1;
 
   typename Source::Line lines[kLines];
   typename Source::Step step;
@@ -64,8 +67,8 @@ struct TileFetch {
   __device__ __forceinline__ TileFetch(const Source& source, int64_t first_line, int64_t first_step) {
     const int across = int(threadIdx.x) % kAcross * Width, down = int(threadIdx.x) / kAcross;
     for (int i = 0; i < kLines; ++i)
-      lines[i] = source.line(first_line + (L == Layout::steps ? down + i * kDown : across));
-    step = source.step(first_step + (L == Layout::steps ? across : down));
+      lines[i] = source.line(first_line + (L == TileLayout::steps ? down + i * kDown : across));
+    step = source.step(first_step + (L == TileLayout::steps ? across : down));
   }
 
   /// Asks for the next tile.
@@ -76,17 +79,17 @@ struct TileFetch {
         bool inside;
         const float* from = source.at(lines[i], step, inside);
         float* to =
-            tile + (L == Layout::steps ? Plan::at(down + i * kDown, across) : Plan::at(across, down + s * kDown));
+            tile + (L == TileLayout::steps ? Plan::at(down + i * kDown, across) : Plan::at(across, down + s * kDown));
         if constexpr (Width == 4) cp_async16(to, from, inside ? 16 : 0);
         else cp_async4(to, from, inside ? 4 : 0);
       }
-      source.next(step, kDepth / kSteps);
+      source.next(step, kTileDepth / kSteps);
     }
   }
 };
 
 /// The sums of one thread, and where they stand in the tile of c: kRows x kColumns elements (row(r), column(c)).
-template <Precision P, Layout A, Layout B>
+template <Precision P, TileLayout A, TileLayout B>
 struct TileSums {
   using PlanA = TilePlan<P, A, kTileRows<P>>;
   using PlanB = TilePlan<P, B, kTileColumns>;
@@ -99,12 +102,12 @@ struct TileSums {
     g = lane / 4, t = lane % 4;
   }
   /// One register of a fragment: an element in tf32, or two neighbouring steps in bfloat16.
-  template <class Plan, Layout L>
+  template <class Plan, TileLayout L>
   static __device__ __forceinline__ uint32_t part(const float* tile, int line, int step) {
     const float* from = tile + Plan::at(line, step);
     if constexpr (P == Precision::tf32) {
       return to_tf32(*from);
-    } else if constexpr (L == Layout::steps) {
+    } else if constexpr (L == TileLayout::steps) {
       const float2 pair = load_vector<float2>(from);
       return pack(to_bfloat16(pair.x), to_bfloat16(pair.y));
     } else {
@@ -116,7 +119,7 @@ struct TileSums {
     // A fragment is 8 steps deep in tf32, and lane t has steps t and t + 4; in bfloat16 twice that.
     constexpr int kSteps = P == Precision::tf32 ? 8 : 16;
     const int step = P == Precision::tf32 ? t : 2 * t;
-    for (int s = 0; s < kDepth; s += kSteps) {
+    for (int s = 0; s < kTileDepth; s += kSteps) {
       uint32_t x[2][4], y[4][2];
       for (int i = 0; i < 2; ++i)
         for (int e = 0; e < 4; ++e)
@@ -145,7 +148,7 @@ struct TileSums {
   }
 };
 
-template <Layout A, Layout B>
+template <TileLayout A, TileLayout B>
 struct TileSums<Precision::float32, A, B> {
   using PlanA = TilePlan<Precision::float32, A, kTileRows<Precision::float32>>;
   using PlanB = TilePlan<Precision::float32, B, kTileColumns>;
@@ -158,22 +161,22 @@ struct TileSums<Precision::float32, A, B> {
   }
   /// Four lines per thread: neighbours where lines are contiguous, and else 16 apart, so that the eight threads side by
   /// side read lines t, t + 1, ..., which lie in different banks.
-  template <Layout L>
+  template <TileLayout L>
   static __device__ __forceinline__ int line(int thread, int k) {
-    return L == Layout::lines ? thread * 4 + k : thread + k * 16;
+    return L == TileLayout::lines ? thread * 4 + k : thread + k * 16;
   }
   /// v[step][line]: four steps of a thread's four lines, in four accesses.
-  template <class Plan, Layout L>
+  template <class Plan, TileLayout L>
   static __device__ __forceinline__ void load(const float* tile, int thread, int step, float (&v)[4][4]) {
     for (int k = 0; k < 4; ++k) {
       const float4 u =
-          ld4(tile + (L == Layout::lines ? Plan::at(4 * thread, step + k) : Plan::at(line<L>(thread, k), step)));
+          ld4(tile + (L == TileLayout::lines ? Plan::at(4 * thread, step + k) : Plan::at(line<L>(thread, k), step)));
       const float us[4] = {u.x, u.y, u.z, u.w};
-      for (int e = 0; e < 4; ++e) (L == Layout::lines ? v[k][e] : v[e][k]) = us[e];
+      for (int e = 0; e < 4; ++e) (L == TileLayout::lines ? v[k][e] : v[e][k]) = us[e];
     }
   }
   __device__ __forceinline__ void add(const float* a, const float* b) {
-    for (int s = 0; s < kDepth; s += 4) {
+    for (int s = 0; s < kTileDepth; s += 4) {
       float x[4][4], y[4][4];
       load<PlanA, A>(a, i, s, x);
       load<PlanB, B>(b, j, s, y);
@@ -189,6 +192,15 @@ struct TileSums<Precision::float32, A, B> {
   }
 };
 
+/// Floats of shared memory: pairs of tiles in a ring, and later c's tile in the same place.
+template <Precision P, class Problem>
+struct TileMemory {
+  using Sums = TileSums<P, Problem::kA, Problem::kB>;
+  static constexpr int kPair = Sums::PlanA::kFloats + Sums::PlanB::kFloats;
+  static constexpr int kPitch = kPitchC<Problem::kTurned>, kTileC = kTileRows<P> * kPitch;
+  static constexpr int kFloats = kTileRing * kPair > kTileC ? kTileRing* kPair : kTileC;
+};
+
 /// One product, or several of one size, as a struct that has
 ///
 ///     kA, kB, kWidth         how the factors lie; 4 where neighbours come in aligned fours, else 1
@@ -202,47 +214,46 @@ struct TileSums<Precision::float32, A, B> {
 /// its share of the steps; with one slot these are all.
 template <Precision P, class Problem>
 __global__ void __launch_bounds__(kTileThreads, 2) tile_product(const Problem p) {
-  constexpr Layout A = Problem::kA, B = Problem::kB;
-  using Sums = TileSums<P, A, B>;
-  constexpr int kTileA = Sums::PlanA::kFloats, kTileB = Sums::PlanB::kFloats;
-  constexpr int kTiles = 2 * (kTileA + kTileB), kPitch = kPitchC<Problem::kTurned>, kTileC = kTileRows<P> * kPitch;
-  CLEARSKY_SHARED(float, memory, [kTiles > kTileC ? kTiles : kTileC]);
+  constexpr TileLayout A = Problem::kA, B = Problem::kB;
+  using Memory = TileMemory<P, Problem>;
+  using Sums = typename Memory::Sums;
+  constexpr int kPair = Memory::kPair, kPitch = Memory::kPitch, kBehindA = Sums::PlanA::kFloats;
+  CLEARSKY_DYNAMIC_SHARED(float, memory);
 
   // There are fewer than 2^31 blocks, so tiles are counted with 32 bits.
   const unsigned across = unsigned((p.columns + kTileColumns - 1) / kTileColumns);
   const unsigned tiles_of_c = unsigned((p.rows + kTileRows<P> - 1) / kTileRows<P>) * across;
   const unsigned product = blockIdx.x / tiles_of_c, tile = blockIdx.x % tiles_of_c;
   const int64_t first_row = int64_t(tile / across) * kTileRows<P>, first_column = int64_t(tile % across) * kTileColumns;
-  const int64_t slot = blockIdx.y, slots = gridDim.y, pairs = (p.steps + kDepth - 1) / kDepth;
+  const int64_t slot = blockIdx.y, slots = gridDim.y, pairs = (p.steps + kTileDepth - 1) / kTileDepth;
   const int64_t first = pairs * slot / slots;
   const int count = int(pairs * (slot + 1) / slots - first);
 
   const auto a = p.a(product);
   const auto b = p.b(product);
   TileFetch<std::remove_const_t<decltype(a)>, typename Sums::PlanA, A, Problem::kWidth, kTileRows<P>> fetch_a(
-      a, first_row, first * kDepth);
+      a, first_row, first * kTileDepth);
   TileFetch<std::remove_const_t<decltype(b)>, typename Sums::PlanB, B, Problem::kWidth, kTileColumns> fetch_b(
-      b, first_column, first * kDepth);
+      b, first_column, first * kTileDepth);
   Sums sums;
-  if (count > 0) {
-    fetch_a(a, memory);
-    fetch_b(b, memory + 2 * kTileA);
-  }
-  cp_commit();
-  for (int i = 0; i < count; ++i) {
-    // The next pair is on its way while this one is multiplied. At the end its group is empty, and so the wait below
-    // is right in every round.
-    const int now = i % 2;
-    if (i + 1 < count) {
-      fetch_a(a, memory + (1 - now) * kTileA);
-      fetch_b(b, memory + 2 * kTileA + (1 - now) * kTileB);
+  const auto fetch = [&](int i, int place) {
+    if (i < count) {
+      fetch_a(a, memory + place * kPair);
+      fetch_b(b, memory + place * kPair + kBehindA);
     }
-    cp_commit();
-    cp_wait<1>();
-    __syncthreads();  // everyone's part of this pair has arrived
-    sums.add(memory + now * kTileA, memory + 2 * kTileA + now * kTileB);
-    __syncthreads();  // nobody reads this pair any more: the next round fetches into it, or the sums come there
+    cp_commit();  // at the end an empty group, so that the wait below is right in every round
+  };
+  for (int i = 0; i < kTileRing - 1; ++i) fetch(i, i);
+  int place = 0, before = kTileRing - 1;  // of this pair, and of the one before it
+  for (int i = 0; i < count; ++i) {
+    cp_wait<kTileRing - 2>();
+    __syncthreads();  // everyone's part of this pair has arrived, and nobody reads the one before it any more
+    fetch(i + kTileRing - 1, before);
+    sums.add(memory + place * kPair, memory + place * kPair + kBehindA);
+    before = place;
+    place = place + 1 == kTileRing ? 0 : place + 1;
   }
+  __syncthreads();  // nobody reads the last pair any more
 
   // By way of shared memory the sums come to those threads that write neighbours.
   sums.template store<kPitch>(memory);
@@ -274,15 +285,17 @@ void launch_tile_product(const Problem& p, Precision precision, int64_t products
     const int64_t down = (p.rows + kTileRows<P> - 1) / kTileRows<P>;
     const int64_t across = (p.columns + kTileColumns - 1) / kTileColumns;
     const dim3 grid(blocks_of(down * across * products, 1), unsigned(slots));
-    launch(tile_product<P, Problem>, grid, kTileThreads, 0, stream, p);
+    constexpr size_t kBytes = TileMemory<P, Problem>::kFloats * sizeof(float);
+    if (kBytes > 48 * 1024) allow_shared(tile_product<P, Problem>, kBytes);
+    launch(tile_product<P, Problem>, grid, kTileThreads, kBytes, stream, p);
   };
   if (precision == Precision::float32) with.template operator()<Precision::float32>();
   else if (precision == Precision::tf32) with.template operator()<Precision::tf32>();
   else with.template operator()<Precision::bfloat16>();
 }
 
-/// Slots for a sum of so many steps: enough blocks for a large device where c alone has few tiles, and each with enough
-/// steps to be worth its share of the workspace. Depends on sizes only, so that the bits do.
+/// Slots for a sum of so many steps: enough blocks for a large device where c alone has few tiles, and each with
+/// enough steps to be worth its share of the workspace. Depends on sizes only, so that the bits do.
 inline int64_t step_slots(int64_t rows, int64_t columns, int64_t steps, int64_t products) {
   const int64_t tiles = (rows + 63) / 64 * ((columns + 63) / 64) * products;
   const int64_t wanted = tiles == 0 ? 1 : 256 / tiles, most = steps / 512;

@@ -47,11 +47,11 @@ inline WindowAxis gradient_axis(int64_t size, int64_t window, int64_t stride, in
 struct Counter {
   int outer, middle, inner;
 };
-struct Digits {
+struct CounterDigits {
   int middle, inner;  // how many values these digits have
 
   /// Sizes may be 0, when there is nothing to count.
-  Digits(int middle_values, int inner_values)
+  CounterDigits(int middle_values, int inner_values)
       : middle(middle_values < 1 ? 1 : middle_values), inner(inner_values < 1 ? 1 : inner_values) {}
   __device__ __forceinline__ Counter of(int64_t i) const {
     return {int(i / inner / middle), int(i / inner % middle), int(i % inner)};
@@ -66,7 +66,7 @@ struct Digits {
 };
 
 /// What a pixel or a tap contributes to the place of an element. 32 bits each, for a thread keeps several.
-struct Place {
+struct WindowPlace {
   int pixel;  // counted through all images
   int row, column, channel;
 };
@@ -77,20 +77,20 @@ struct Windows {
   const float* from;  // (batch, rows.source_size, columns.source_size, channels); the group's first channel
   WindowAxis rows, columns;
   int channels, batch;
-  Digits pixel_digits, tap_digits;  // (image, row, column) of results; (row, column, channel) of a window
+  CounterDigits pixel_digits, tap_digits;  // (image, row, column) of results; (row, column, channel) of a window
 
-  __device__ __forceinline__ Place pixel(const Counter& c) const {
+  __device__ __forceinline__ WindowPlace pixel(const Counter& c) const {
     const int row = c.middle * rows.step + rows.origin, column = c.inner * columns.step + columns.origin;
     const bool inside = c.outer < batch;
     return {inside ? (c.outer * rows.source_size + row) * columns.source_size + column : 0, inside ? row : kFarOutside,
             column, 0};
   }
-  __device__ __forceinline__ Place tap(const Counter& c) const {
+  __device__ __forceinline__ WindowPlace tap(const Counter& c) const {
     const int row = c.outer * rows.tap_step, column = c.middle * columns.tap_step;
     const bool inside = c.outer < rows.taps;
     return {inside ? row * columns.source_size + column : 0, inside ? row : kFarOutside, column, c.inner};
   }
-  __device__ __forceinline__ const float* element(const Place& a, const Place& b, bool& inside) const {
+  __device__ __forceinline__ const float* element(const WindowPlace& a, const WindowPlace& b, bool& inside) const {
     inside = unsigned(a.row + b.row) < unsigned(rows.source_size) &&
              unsigned(a.column + b.column) < unsigned(columns.source_size);
     return inside ? from + (int64_t(a.pixel + b.pixel) * channels + (a.channel + b.channel)) : from;
@@ -100,7 +100,7 @@ struct Windows {
 /// Lines are pixels, steps run along the taps of a window.
 struct WindowsByPixel {
   Windows windows;
-  using Line = Place;
+  using Line = WindowPlace;
   using Step = Counter;
   __device__ __forceinline__ Line line(int64_t i) const { return windows.pixel(windows.pixel_digits.of(i)); }
   __device__ __forceinline__ Step step(int64_t i) const { return windows.tap_digits.of(i); }
@@ -113,7 +113,7 @@ struct WindowsByPixel {
 /// Lines are taps, steps run along the pixels.
 struct WindowsByTap {
   Windows windows;
-  using Line = Place;
+  using Line = WindowPlace;
   using Step = Counter;
   __device__ __forceinline__ Line line(int64_t i) const { return windows.tap(windows.tap_digits.of(i)); }
   __device__ __forceinline__ Step step(int64_t i) const { return windows.pixel_digits.of(i); }
@@ -129,7 +129,7 @@ struct WeightsByInput {
   WindowAxis rows, columns;
   int window_width, inputs;
   int64_t window;  // elements of one output
-  Digits tap_digits;
+  CounterDigits tap_digits;
 
   using Line = int;  // the channel, or -1
   using Step = Counter;
