@@ -3,6 +3,8 @@
 #include "clearsky/cuda/kernels/conv.cuh"
 #include "clearsky/cuda/kernels/conv_depthwise.cuh"
 #include "clearsky/cuda/kernels/copy.cuh"
+#include "clearsky/cuda/kernels/cross_entropy.cuh"
+#include "clearsky/cuda/kernels/dice.cuh"
 #include "clearsky/cuda/kernels/fusion.cuh"
 #include "clearsky/cuda/kernels/gate.cuh"
 #include "clearsky/cuda/kernels/gather.cuh"
@@ -67,6 +69,17 @@ void use_image(const PixelShuffle& s, const Resize& r, const MaxPool& m, const M
   avg_pool(a, stream);
   avg_pool_transpose(a, stream);
 }
+template <class Label>
+void use_class_losses(const CrossEntropy<Label>& c, const DiceForward<Label>& f, const DiceBackward<Label>& b,
+                      float* workspace, int64_t* invalid, Stream stream) {
+  cross_entropy(c, workspace, invalid, stream);
+  dice_forward(f, workspace, invalid, stream);
+  dice_backward(b, stream);
+}
+template void use_class_losses(const CrossEntropy<uint8_t>&, const DiceForward<uint8_t>&, const DiceBackward<uint8_t>&,
+                               float*, int64_t*, Stream);
+template void use_class_losses(const CrossEntropy<int64_t>&, const DiceForward<int64_t>&, const DiceBackward<int64_t>&,
+                               float*, int64_t*, Stream);
 
 void use_map(const DeviceMap& m, Stream stream) {
   map(m, stream);
