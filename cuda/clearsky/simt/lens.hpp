@@ -32,7 +32,7 @@ struct LensOptions {
 };
 
 struct SourceLine {
-  std::string file;      ///< its name without folders; empty where nothing is known
+  std::string file;  ///< its name without folders; empty where nothing is known
   int line = 0;
   std::string function;
   uintptr_t address = 0;  ///< in the program's file, where the lines of the program are not known
@@ -42,14 +42,14 @@ std::string to_text(const SourceLine& line);
 
 enum class LensErrorKind {
   shared_race,
-  global_race,         ///< within a block
-  block_race,          ///< between blocks
+  global_race,  ///< within a block
+  block_race,   ///< between blocks
   shared_bounds,
   global_bounds,
   not_device_memory,
-  uninitialized,       ///< shared or global memory that nobody wrote
-  copy_under_way,      ///< access to what an asynchronous copy has not been waited for
-  nothing_seen,        ///< launches of kernels that were compiled without instrumentation
+  uninitialized,   ///< shared or global memory that nobody wrote
+  copy_under_way,  ///< access to what an asynchronous copy has not been waited for
+  nothing_seen,    ///< launches of kernels that were compiled without instrumentation
 };
 
 struct LensError {
@@ -57,8 +57,8 @@ struct LensError {
   SourceLine line;   ///< of the access that showed it
   SourceLine other;  ///< of the earlier access, for races and copies
   std::string kernel;
-  std::string text;    ///< says all of it
-  int64_t times = 0;   ///< in this launch, for this pair of lines
+  std::string text;   ///< says all of it
+  int64_t times = 0;  ///< in this launch, for this pair of lines
 };
 
 /// What one source line did in one launch, for one kind of access to one kind of memory.
@@ -66,12 +66,12 @@ struct LensLine {
   SourceLine line;
   bool shared = false;
   AccessKind access{};
-  int64_t requests = 0;       ///< of warps: lanes that run the same access together count once
-  int64_t lanes = 0;          ///< that took part, over all requests: 32 times requests at best
-  int64_t bytes = 0;          ///< asked for, over all lanes
-  int64_t sectors = 0;        ///< global: of 32 bytes, that the requests touch
-  int64_t ideal_sectors = 0;  ///< global: the least that hold the different bytes of each request
-  int64_t wavefronts = 0;     ///< shared: passes that the banks need
+  int64_t requests = 0;          ///< of warps: lanes that run the same access together count once
+  int64_t lanes = 0;             ///< that took part, over all requests: 32 times requests at best
+  int64_t bytes = 0;             ///< asked for, over all lanes
+  int64_t sectors = 0;           ///< global: of 32 bytes, that the requests touch
+  int64_t ideal_sectors = 0;     ///< global: the least that hold the different bytes of each request
+  int64_t wavefronts = 0;        ///< shared: passes that the banks need
   int64_t ideal_wavefronts = 0;  ///< shared: without conflicts
   int worst_ways = 0;            ///< shared: the most different words of one bank in one pass
 };
@@ -79,7 +79,7 @@ struct LensLine {
 struct LensLaunch {
   std::string kernel;
   uint32_t grid[3] = {}, block[3] = {};
-  std::vector<LensLine> lines;  ///< by file and line
+  std::vector<LensLine> lines;                ///< by file and line
   int64_t read_bytes = 0, written_bytes = 0;  ///< global memory, as asked for by all threads (atomics: both)
   /// The least that must come from and go to global memory: different bytes that are read before this launch wrote
   /// them, and different bytes that are written.

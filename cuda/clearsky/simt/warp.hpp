@@ -90,7 +90,8 @@ inline int barrier(const Site& site, bool predicate) {
 
 inline void warp_barrier(const Site& site, uint32_t mask) {
   [[maybe_unused]] const Quiet quiet;
-  Block::current->block->rendezvous(site, mask, [](Thread* const*, uint32_t) {}, nullptr, true);
+  Block::current->block->rendezvous(
+      site, mask, [](Thread* const*, uint32_t) {}, nullptr, true);
 }
 
 inline uint32_t live_lanes() {

@@ -41,8 +41,7 @@ inline void LensTracker::shared_access(uintptr_t at, size_t bytes, AccessKind ki
     }
     return;
   }
-  if (count == Count::yes && options_.statistics)
-    requests_.add(site, true, kind, me_, at - shared_.base, bytes);
+  if (count == Count::yes && options_.statistics) requests_.add(site, true, kind, me_, at - shared_.base, bytes);
   touch_cells<true>(shared_, at, bytes, kind, site);
 }
 
@@ -93,7 +92,8 @@ inline void LensTracker::foreign_access(uintptr_t at, size_t bytes, AccessKind k
   if (!in_arena)
     if (FoundError* e = report(LensErrorKind::not_device_memory, site, 0)) {
       e->before = here() + (kind == AccessKind::read ? " reads " : " writes ") + std::to_string(bytes) + " bytes at ";
-      e->middle = std::string(" that are no device memory: ") + (at < 65536 ? "a null pointer" : "a pointer of the host") +
+      e->middle = std::string(" that are no device memory: ") +
+                  (at < 65536 ? "a null pointer" : "a pointer of the host") +
                   "; copy the data to the device, and give the kernel that pointer";
     }
   if (in_arena || at < 65536 || at >> 47 != 0) {
@@ -166,8 +166,8 @@ void LensTracker::touch(lens::Cell& c, int bytes, AccessKind kind, lens::SiteNum
       race_of_blocks(kind, site, c.first_atomic_epoch, lens::kNobody, "changed atomically", atomics.site, at);
     else if (atomics.epoch == epoch_)
       if (const uint16_t other = unordered_of(atomics); other != lens::kNobody)
-        race(Shared, kind, site, other, "changed atomically", other == atomics.other ? atomics.other_site : atomics.site,
-             at);
+        race(Shared, kind, site, other, "changed atomically",
+             other == atomics.other ? atomics.other_site : atomics.site, at);
   }
   // Against reads.
   if (writes && c.first_read_epoch >= first) {

@@ -54,69 +54,89 @@ int64_t Lens::accesses() const {
 
 }  // namespace clearsky::simt
 
-#define CLEARSKY_SIMT_SEE(p, bytes, kind)                                                                        \
-  if (::clearsky::simt::detail::watching) [[unlikely]]                                                           \
+#define CLEARSKY_SIMT_SEE(p, bytes, kind)              \
+  if (::clearsky::simt::detail::watching) [[unlikely]] \
   ::clearsky::simt::detail::see(p, bytes, ::clearsky::simt::AccessKind::kind, __builtin_return_address(0))
 
-#define CLEARSKY_SIMT_HOOKS(bytes)                                                                         \
-  void __tsan_read##bytes(void* p) { CLEARSKY_SIMT_SEE(p, bytes, read); }                                  \
-  void __tsan_write##bytes(void* p) { CLEARSKY_SIMT_SEE(p, bytes, write); }                                \
-  void __tsan_unaligned_read##bytes(void* p) { CLEARSKY_SIMT_SEE(p, bytes, read); }                        \
-  void __tsan_unaligned_write##bytes(void* p) { CLEARSKY_SIMT_SEE(p, bytes, write); }                      \
-  void __tsan_volatile_read##bytes(void* p) { CLEARSKY_SIMT_SEE(p, bytes, read); }                         \
-  void __tsan_volatile_write##bytes(void* p) { CLEARSKY_SIMT_SEE(p, bytes, write); }                       \
-  void __tsan_unaligned_volatile_read##bytes(void* p) { CLEARSKY_SIMT_SEE(p, bytes, read); }               \
-  void __tsan_unaligned_volatile_write##bytes(void* p) { CLEARSKY_SIMT_SEE(p, bytes, write); }             \
-  void __tsan_read##bytes##_pc(void* p, void*) { CLEARSKY_SIMT_SEE(p, bytes, read); }                      \
-  void __tsan_write##bytes##_pc(void* p, void*) { CLEARSKY_SIMT_SEE(p, bytes, write); }                    \
-  void __tsan_read_write##bytes(void* p) {                                                                 \
-    CLEARSKY_SIMT_SEE(p, bytes, read);                                                                     \
-    CLEARSKY_SIMT_SEE(p, bytes, write);                                                                    \
-  }                                                                                                        \
-  void __tsan_unaligned_read_write##bytes(void* p) {                                                       \
-    CLEARSKY_SIMT_SEE(p, bytes, read);                                                                     \
-    CLEARSKY_SIMT_SEE(p, bytes, write);                                                                    \
+#define CLEARSKY_SIMT_HOOKS(bytes)                       \
+  void __tsan_read##bytes(void* p) {                     \
+    CLEARSKY_SIMT_SEE(p, bytes, read);                   \
+  }                                                      \
+  void __tsan_write##bytes(void* p) {                    \
+    CLEARSKY_SIMT_SEE(p, bytes, write);                  \
+  }                                                      \
+  void __tsan_unaligned_read##bytes(void* p) {           \
+    CLEARSKY_SIMT_SEE(p, bytes, read);                   \
+  }                                                      \
+  void __tsan_unaligned_write##bytes(void* p) {          \
+    CLEARSKY_SIMT_SEE(p, bytes, write);                  \
+  }                                                      \
+  void __tsan_volatile_read##bytes(void* p) {            \
+    CLEARSKY_SIMT_SEE(p, bytes, read);                   \
+  }                                                      \
+  void __tsan_volatile_write##bytes(void* p) {           \
+    CLEARSKY_SIMT_SEE(p, bytes, write);                  \
+  }                                                      \
+  void __tsan_unaligned_volatile_read##bytes(void* p) {  \
+    CLEARSKY_SIMT_SEE(p, bytes, read);                   \
+  }                                                      \
+  void __tsan_unaligned_volatile_write##bytes(void* p) { \
+    CLEARSKY_SIMT_SEE(p, bytes, write);                  \
+  }                                                      \
+  void __tsan_read##bytes##_pc(void* p, void*) {         \
+    CLEARSKY_SIMT_SEE(p, bytes, read);                   \
+  }                                                      \
+  void __tsan_write##bytes##_pc(void* p, void*) {        \
+    CLEARSKY_SIMT_SEE(p, bytes, write);                  \
+  }                                                      \
+  void __tsan_read_write##bytes(void* p) {               \
+    CLEARSKY_SIMT_SEE(p, bytes, read);                   \
+    CLEARSKY_SIMT_SEE(p, bytes, write);                  \
+  }                                                      \
+  void __tsan_unaligned_read_write##bytes(void* p) {     \
+    CLEARSKY_SIMT_SEE(p, bytes, read);                   \
+    CLEARSKY_SIMT_SEE(p, bytes, write);                  \
   }
 
 // Atomic operations of instrumented units come here and are done here, by host code mostly. The strongest order does
 // for all.
-#define CLEARSKY_SIMT_ATOMIC_CHANGE(bits, type, name)                                    \
-  type __tsan_atomic##bits##_##name(volatile void* p, type v, int) {                     \
-    CLEARSKY_SIMT_SEE(const_cast<const void*>(p), sizeof(type), atomic);                 \
-    return __atomic_##name(static_cast<volatile type*>(p), v, __ATOMIC_SEQ_CST);         \
+#define CLEARSKY_SIMT_ATOMIC_CHANGE(bits, type, name)                            \
+  type __tsan_atomic##bits##_##name(volatile void* p, type v, int) {             \
+    CLEARSKY_SIMT_SEE(const_cast<const void*>(p), sizeof(type), atomic);         \
+    return __atomic_##name(static_cast<volatile type*>(p), v, __ATOMIC_SEQ_CST); \
   }
-#define CLEARSKY_SIMT_ATOMIC_COMPARE(bits, type, strength, weak)                                                     \
-  int __tsan_atomic##bits##_compare_exchange_##strength(volatile void* p, void* expected, type v, int, int) {        \
-    CLEARSKY_SIMT_SEE(const_cast<const void*>(p), sizeof(type), atomic);                                             \
-    return __atomic_compare_exchange_n(static_cast<volatile type*>(p), static_cast<type*>(expected), v, weak,        \
-                                       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                                          \
+#define CLEARSKY_SIMT_ATOMIC_COMPARE(bits, type, strength, weak)                                              \
+  int __tsan_atomic##bits##_compare_exchange_##strength(volatile void* p, void* expected, type v, int, int) { \
+    CLEARSKY_SIMT_SEE(const_cast<const void*>(p), sizeof(type), atomic);                                      \
+    return __atomic_compare_exchange_n(static_cast<volatile type*>(p), static_cast<type*>(expected), v, weak, \
+                                       __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);                                   \
   }
-#define CLEARSKY_SIMT_ATOMICS(bits, type)                                                           \
-  type __tsan_atomic##bits##_load(const volatile void* p, int) {                                    \
-    CLEARSKY_SIMT_SEE(const_cast<const void*>(p), sizeof(type), atomic);                            \
-    return __atomic_load_n(static_cast<const volatile type*>(p), __ATOMIC_SEQ_CST);                 \
-  }                                                                                                 \
-  void __tsan_atomic##bits##_store(volatile void* p, type v, int) {                                 \
-    CLEARSKY_SIMT_SEE(const_cast<const void*>(p), sizeof(type), atomic);                            \
-    __atomic_store_n(static_cast<volatile type*>(p), v, __ATOMIC_SEQ_CST);                          \
-  }                                                                                                 \
-  type __tsan_atomic##bits##_exchange(volatile void* p, type v, int) {                              \
-    CLEARSKY_SIMT_SEE(const_cast<const void*>(p), sizeof(type), atomic);                            \
-    return __atomic_exchange_n(static_cast<volatile type*>(p), v, __ATOMIC_SEQ_CST);                \
-  }                                                                                                 \
-  CLEARSKY_SIMT_ATOMIC_CHANGE(bits, type, fetch_add)                                                \
-  CLEARSKY_SIMT_ATOMIC_CHANGE(bits, type, fetch_sub)                                                \
-  CLEARSKY_SIMT_ATOMIC_CHANGE(bits, type, fetch_and)                                                \
-  CLEARSKY_SIMT_ATOMIC_CHANGE(bits, type, fetch_or)                                                 \
-  CLEARSKY_SIMT_ATOMIC_CHANGE(bits, type, fetch_xor)                                                \
-  CLEARSKY_SIMT_ATOMIC_CHANGE(bits, type, fetch_nand)                                               \
-  CLEARSKY_SIMT_ATOMIC_COMPARE(bits, type, strong, false)                                           \
-  CLEARSKY_SIMT_ATOMIC_COMPARE(bits, type, weak, true)                                              \
+#define CLEARSKY_SIMT_ATOMICS(bits, type)                                                              \
+  type __tsan_atomic##bits##_load(const volatile void* p, int) {                                       \
+    CLEARSKY_SIMT_SEE(const_cast<const void*>(p), sizeof(type), atomic);                               \
+    return __atomic_load_n(static_cast<const volatile type*>(p), __ATOMIC_SEQ_CST);                    \
+  }                                                                                                    \
+  void __tsan_atomic##bits##_store(volatile void* p, type v, int) {                                    \
+    CLEARSKY_SIMT_SEE(const_cast<const void*>(p), sizeof(type), atomic);                               \
+    __atomic_store_n(static_cast<volatile type*>(p), v, __ATOMIC_SEQ_CST);                             \
+  }                                                                                                    \
+  type __tsan_atomic##bits##_exchange(volatile void* p, type v, int) {                                 \
+    CLEARSKY_SIMT_SEE(const_cast<const void*>(p), sizeof(type), atomic);                               \
+    return __atomic_exchange_n(static_cast<volatile type*>(p), v, __ATOMIC_SEQ_CST);                   \
+  }                                                                                                    \
+  CLEARSKY_SIMT_ATOMIC_CHANGE(bits, type, fetch_add)                                                   \
+  CLEARSKY_SIMT_ATOMIC_CHANGE(bits, type, fetch_sub)                                                   \
+  CLEARSKY_SIMT_ATOMIC_CHANGE(bits, type, fetch_and)                                                   \
+  CLEARSKY_SIMT_ATOMIC_CHANGE(bits, type, fetch_or)                                                    \
+  CLEARSKY_SIMT_ATOMIC_CHANGE(bits, type, fetch_xor)                                                   \
+  CLEARSKY_SIMT_ATOMIC_CHANGE(bits, type, fetch_nand)                                                  \
+  CLEARSKY_SIMT_ATOMIC_COMPARE(bits, type, strong, false)                                              \
+  CLEARSKY_SIMT_ATOMIC_COMPARE(bits, type, weak, true)                                                 \
   type __tsan_atomic##bits##_compare_exchange_val(volatile void* p, type expected, type v, int, int) { \
-    CLEARSKY_SIMT_SEE(const_cast<const void*>(p), sizeof(type), atomic);                            \
+    CLEARSKY_SIMT_SEE(const_cast<const void*>(p), sizeof(type), atomic);                               \
     __atomic_compare_exchange_n(static_cast<volatile type*>(p), &expected, v, false, __ATOMIC_SEQ_CST, \
-                                __ATOMIC_SEQ_CST);                                                  \
-    return expected;                                                                                \
+                                __ATOMIC_SEQ_CST);                                                     \
+    return expected;                                                                                   \
   }
 
 extern "C" {

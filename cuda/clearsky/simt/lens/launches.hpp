@@ -95,7 +95,9 @@ inline std::string LensTracker::place(bool shared, uintptr_t at) const {
 
 namespace lens {
 inline const char* verb(AccessKind kind) {
-  return kind == AccessKind::read ? " reads at " : kind == AccessKind::write ? " writes at " : " changes atomically at ";
+  return kind == AccessKind::read    ? " reads at "
+         : kind == AccessKind::write ? " writes at "
+                                     : " changes atomically at ";
 }
 }  // namespace lens
 
@@ -105,8 +107,8 @@ inline void LensTracker::race(bool shared, AccessKind mine, lens::SiteNumber sit
   if (e == nullptr) return;
   const bool same_warp = other / 32 == me_ / 32;
   e->before = here() + lens::verb(mine);
-  e->middle = std::string(" the ") + (shared ? "shared" : "global") + " memory that thread " + thread_text(other) + " " +
-              did + " at ";
+  e->middle = std::string(" the ") + (shared ? "shared" : "global") + " memory that thread " + thread_text(other) +
+              " " + did + " at ";
   e->after = ", with no barrier between: " + place(shared, at) + "; put " +
              (same_warp ? "__syncwarp() or __syncthreads()" : "__syncthreads()") + " between the two";
 }

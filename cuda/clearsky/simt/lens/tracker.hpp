@@ -132,14 +132,13 @@ class LensTracker final : public Watcher, public MemoryObserver {
   }
 
   // Reports.
-  std::string here() const {
-    return ", block " + to_text(block_) + ", thread " + to_text(thread_->index);
-  }
+  std::string here() const { return ", block " + to_text(block_) + ", thread " + to_text(thread_->index); }
   std::string thread_text(uint16_t number) const {
     return to_text(cuda::uint3{number % shape_.x, number / shape_.x % shape_.y, number / (shape_.x * shape_.y)});
   }
   std::string block_text(uint32_t epoch) const {
-    auto at = std::upper_bound(blocks_.begin(), blocks_.end(), epoch, [](uint32_t e, const auto& b) { return e < b.first; });
+    auto at =
+        std::upper_bound(blocks_.begin(), blocks_.end(), epoch, [](uint32_t e, const auto& b) { return e < b.first; });
     return at == blocks_.begin() ? std::string("?") : to_text(std::prev(at)->second);
   }
   std::string place(bool shared, uintptr_t at) const;
