@@ -15,6 +15,9 @@
 #include "clearsky/core/philox.hpp"
 #include "clearsky/cuda/memory.cuh"
 #include "tolerance.hpp"
+#if !defined(__CUDACC__) && CLEARSKY_SIMT_LENS
+#include "clearsky/simt/lens.hpp"
+#endif
 
 namespace clearsky::test {
 
@@ -136,6 +139,15 @@ auto in_every_order(Run&& run) {
     const simt::UseSettings guard(way);
     compare(run());
   }
+#if CLEARSKY_SIMT_LENS
+  {
+    const simt::Lens lens({.statistics = false});
+    compare(run());
+    const std::string errors = lens.error_text();
+    CAPTURE(errors);
+    CHECK(errors.empty());
+  }
+#endif
   CHECK(simt::GlobalMemory::global().overruns() == 0);
 #endif
   return first;

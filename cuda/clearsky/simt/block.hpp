@@ -50,6 +50,8 @@ struct PendingCopy {
   const void* from;
   int bytes, valid;  // zeros are written behind the valid ones
   int group;
+  bool done = false;         // early, as the settings want it
+  const void* pc = nullptr;  // for the lens
 };
 
 class Block;
@@ -73,6 +75,7 @@ struct Thread {
   uint32_t mask = 0;            // of a rendezvous of the warp
   Complete complete = nullptr;  // what kind of rendezvous
   void* part = nullptr;         // what this lane gives to it, and gets
+  bool orders_memory = false;   // __syncwarp does, shuffles and votes do not
   std::vector<PendingCopy> copies;
   int group = 0;  // copies up to now were committed in groups 0 to group - 1
 };
@@ -92,6 +95,11 @@ class Block {
     cuda::gridDim = grid;
     shared.start_block(dynamic_bytes);
     start_threads(block, settings.fibers);
+    if constexpr (kLens)
+      if (watcher != nullptr) {
+        watcher->block_begins(index, shared);
+        if (dynamic_bytes != 0) watcher->shared_array(shared.dynamic_array(), dynamic_bytes);
+      }
     random_ = draw;
     order_ = settings.order;
     copies = settings.copies;
@@ -100,6 +108,8 @@ class Block {
     const std::string stuck = error_ == nullptr && finished_ < count_ ? waiting() : std::string();
     unwind();
     current = nullptr;
+    if constexpr (kLens)
+      if (watcher != nullptr) watcher->block_ends();
     if (error_ != nullptr) std::rethrow_exception(std::exchange(error_, nullptr));
     CLEARSKY_CHECK(ValueError, stuck.empty(), "simt: block ", to_text(index), " is stuck: ", stuck,
                    "; every thread must come to the same barrier, and every lane of a mask to the same warp function");
@@ -127,7 +137,7 @@ class Block {
   }
 
   /// The lanes of the mask come here; the last one completes, then they go on.
-  void rendezvous(const Site& site, uint32_t mask, Thread::Complete complete, void* part) {
+  void rendezvous(const Site& site, uint32_t mask, Thread::Complete complete, void* part, bool orders_memory = false) {
     Thread& t = *current;
     refuse_if_unwinding();
     const int lane = t.number % kWarp;
@@ -149,7 +159,18 @@ class Block {
     t.mask = mask;
     t.complete = complete;
     t.part = part;
+    t.orders_memory = orders_memory;
     wait(Thread::State::at_warp, site, [&] { release_warp(lanes, mask); });
+  }
+
+  /// The current thread does not go on, and the block ends with this error. For an access that would end the program:
+  /// the compiler thinks that instrumentation throws nothing.
+  [[noreturn]] void stop(std::exception_ptr error) {
+    if (error_ == nullptr) error_ = std::move(error);
+    current->state = Thread::State::finished;
+    ++finished_;
+    current->fiber.suspend();
+    __builtin_unreachable();
   }
 
   /// Lanes of the current warp that have not ended.
@@ -236,6 +257,8 @@ class Block {
     barrier_result_ = predicates_;
     arrived_ = 0;
     ++phase_;
+    if constexpr (kLens)
+      if (watcher != nullptr) watcher->block_synchronized();
     for (int i = 0; i < count_; ++i)
       if (lanes_[size_t(i)]->state == Thread::State::at_barrier) lanes_[size_t(i)]->state = Thread::State::ready;
   }
@@ -248,7 +271,10 @@ class Block {
       if (lanes[i]->state != Thread::State::at_warp || lanes[i]->mask != mask) return;
       here |= 1u << i;
     }
-    lanes[std::countr_zero(here)]->complete(lanes, here);
+    const Thread& first = *lanes[std::countr_zero(here)];
+    first.complete(lanes, here);
+    if constexpr (kLens)
+      if (watcher != nullptr) watcher->warp_met(unsigned(first.number / kWarp), here, first.orders_memory);
     for (int i = 0; i < kWarp; ++i)
       if ((here >> i & 1) != 0) lanes[i]->state = Thread::State::ready;
   }
@@ -299,6 +325,8 @@ class Block {
     current = &t;
     cuda::threadIdx = t.index;
     t.started = true;
+    if constexpr (kLens)
+      if (watcher != nullptr) watcher->thread_runs(t);
     t.fiber.resume();
   }
 

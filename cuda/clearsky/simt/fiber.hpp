@@ -171,6 +171,8 @@ class Fiber {
 #endif
   }
 
+  const char* stack_bottom() const { return stack_.bottom(); }
+
   /// From inside: back to the caller of resume().
   CLEARSKY_SIMT_PLAIN void suspend() {
     leave(false);

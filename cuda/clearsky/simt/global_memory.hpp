@@ -96,6 +96,8 @@ class GlobalMemory {
     if (static_cast<const std::byte*>(p) >= at->first + at->second.bytes) return {nullptr, 0};
     return {at->first, at->second.bytes};
   }
+  /// Whether p was part of an allocation at some time, or between two.
+  bool handed_out(const void* p) const { return base_ <= p && p < top_; }
   bool in_arena(const void* p) const { return base_ <= p && p < base_ + kArena; }
   size_t live_bytes() const {
     std::lock_guard lock(mutex_);

@@ -11,6 +11,7 @@
 #include <cstring>
 
 #include "clearsky/core/dtype.hpp"
+#include "clearsky/simt/watch.hpp"
 
 #define __global__
 #define __device__
@@ -114,7 +115,7 @@ inline float __int_as_float(int v) {
   return std::bit_cast<float>(v);
 }
 template <class T>
-T __ldg(const T* p) {
+CLEARSKY_SIMT_INLINE T __ldg(const T* p) {
   return *p;
 }
 

@@ -17,8 +17,6 @@
 
 namespace clearsky::simt {
 
-using AnyKernel = void (*)();
-
 /// Kernels that may use more dynamic shared memory than every kernel may.
 class SharedAttributes {
  public:
@@ -80,7 +78,7 @@ inline void run_grid(Block::Kernel kernel, const void* arguments, const cuda::di
   // Odd and coprime to `blocks`, so that each block comes up once.
   uint64_t step = (Key{use.seed}.bits(0)[0] | 1u) % uint64_t(blocks);
   while (blocks > 1 && std::gcd(step, uint64_t(blocks)) != 1) step = (step + 1) % uint64_t(blocks);
-  parallel_for(blocks, 1, [&](int64_t begin, int64_t) {
+  const auto run_block = [&](int64_t begin, int64_t) {
     int64_t i = begin;
     if (use.order == Order::reverse) i = blocks - 1 - begin;
     if (use.order == Order::random) i = int64_t(uint64_t(begin) * step % uint64_t(blocks));
@@ -96,7 +94,13 @@ inline void run_grid(Block::Kernel kernel, const void* arguments, const cuda::di
         failed.store(i, std::memory_order_relaxed);
       }
     }
-  });
+  };
+  if (kLens && watcher != nullptr) {
+    for (int64_t i = 0; i < blocks; ++i) run_block(i, i + 1);
+    watcher->launch_ends();
+  } else {
+    parallel_for(blocks, 1, run_block);
+  }
   if (error != nullptr) std::rethrow_exception(error);
 }
 
@@ -126,9 +130,12 @@ void launch(void (*kernel)(Parameters...), const dim3& grid, const dim3& block, 
   } call{kernel, std::tuple<std::remove_cv_t<Parameters>...>(std::forward<Arguments>(arguments)...)};
   const auto run = [call, grid, block, shared_bytes] {
     const simt::GlobalMemory::Access access;
+    if (simt::kLens && simt::watcher != nullptr)
+      simt::watcher->launch_begins(reinterpret_cast<simt::AnyKernel>(call.kernel), grid, block);
     simt::run_grid(
         [](const void* raw) {
-          const Call& c = *static_cast<const Call*>(raw);
+          const Call c = *static_cast<const Call*>(raw);  // on the fiber's own stack, as the lens wants it
+          [[maybe_unused]] const simt::Kernel runs;
           std::apply(c.kernel, c.arguments);
         },
         &call, grid, block, shared_bytes);

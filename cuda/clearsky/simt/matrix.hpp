@@ -85,6 +85,11 @@ inline void complete_mma_tf32(Thread* const* lanes, uint32_t mask) {
   multiply_fragments<8>(lanes, a, b);
 }
 
+inline void multiply(const Site& site, Thread::Complete complete, MmaPart part) {
+  [[maybe_unused]] const Quiet quiet;
+  Block::current->block->rendezvous(site, 0xffffffffu, complete, &part);
+}
+
 struct LdmatrixPart {
   uint32_t* registers;
   const void* row;
@@ -107,10 +112,12 @@ void complete_ldmatrix(Thread* const* lanes, uint32_t mask) {
 }
 
 template <int Matrices, bool Transposed>
-void ldmatrix(uint32_t* registers, const void* row, const Site& site) {
+CLEARSKY_SIMT_INLINE void ldmatrix(uint32_t* registers, const void* row, const Site& site) {
+  [[maybe_unused]] const Quiet quiet;
   if (Block::current->number % kWarp < 8 * Matrices) {  // the other lanes' addresses are not read
     check_aligned(row, 16, site);
     check_shared(row, 16, site);
+    note_access(row, 16, AccessKind::read);
   }
   LdmatrixPart part{registers, row};
   Block::current->block->rendezvous(site, 0xffffffffu, &complete_ldmatrix<Matrices, Transposed>, &part);
@@ -123,33 +130,31 @@ namespace clearsky::cuda::inline CLEARSKY_MEANING {
 /// d (16, 8) = a (16, 16) b (16, 8) + c (16, 8): bfloat16 factors, float sums; d may be c.
 inline void mma_m16n8k16(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const float (&c)[4],
                          CLEARSKY_SIMT_CALLER) {
-  simt::MmaPart part{d, a, b, c};
-  simt::Block::current->block->rendezvous({"mma_m16n8k16", file, line}, 0xffffffffu, &simt::complete_mma_bf16, &part);
+  simt::multiply({"mma_m16n8k16", file, line}, &simt::complete_mma_bf16, {d, a, b, c});
 }
 /// d (16, 8) = a (16, 8) b (8, 8) + c (16, 8): tf32 factors (see to_tf32), float sums; d may be c.
 inline void mma_m16n8k8(float (&d)[4], const uint32_t (&a)[4], const uint32_t (&b)[2], const float (&c)[4],
                         CLEARSKY_SIMT_CALLER) {
-  simt::MmaPart part{d, a, b, c};
-  simt::Block::current->block->rendezvous({"mma_m16n8k8", file, line}, 0xffffffffu, &simt::complete_mma_tf32, &part);
+  simt::multiply({"mma_m16n8k8", file, line}, &simt::complete_mma_tf32, {d, a, b, c});
 }
 
 /// Matrices of 8 x 8 16-bit elements from shared memory; lane 8 i + r gives the address of row r of matrix i.
-inline void ldmatrix_x1(uint32_t (&r)[1], const void* row, CLEARSKY_SIMT_CALLER) {
+CLEARSKY_SIMT_INLINE void ldmatrix_x1(uint32_t (&r)[1], const void* row, CLEARSKY_SIMT_CALLER) {
   simt::ldmatrix<1, false>(r, row, {"ldmatrix_x1", file, line});
 }
-inline void ldmatrix_x2(uint32_t (&r)[2], const void* row, CLEARSKY_SIMT_CALLER) {
+CLEARSKY_SIMT_INLINE void ldmatrix_x2(uint32_t (&r)[2], const void* row, CLEARSKY_SIMT_CALLER) {
   simt::ldmatrix<2, false>(r, row, {"ldmatrix_x2", file, line});
 }
-inline void ldmatrix_x4(uint32_t (&r)[4], const void* row, CLEARSKY_SIMT_CALLER) {
+CLEARSKY_SIMT_INLINE void ldmatrix_x4(uint32_t (&r)[4], const void* row, CLEARSKY_SIMT_CALLER) {
   simt::ldmatrix<4, false>(r, row, {"ldmatrix_x4", file, line});
 }
-inline void ldmatrix_x1_trans(uint32_t (&r)[1], const void* row, CLEARSKY_SIMT_CALLER) {
+CLEARSKY_SIMT_INLINE void ldmatrix_x1_trans(uint32_t (&r)[1], const void* row, CLEARSKY_SIMT_CALLER) {
   simt::ldmatrix<1, true>(r, row, {"ldmatrix_x1_trans", file, line});
 }
-inline void ldmatrix_x2_trans(uint32_t (&r)[2], const void* row, CLEARSKY_SIMT_CALLER) {
+CLEARSKY_SIMT_INLINE void ldmatrix_x2_trans(uint32_t (&r)[2], const void* row, CLEARSKY_SIMT_CALLER) {
   simt::ldmatrix<2, true>(r, row, {"ldmatrix_x2_trans", file, line});
 }
-inline void ldmatrix_x4_trans(uint32_t (&r)[4], const void* row, CLEARSKY_SIMT_CALLER) {
+CLEARSKY_SIMT_INLINE void ldmatrix_x4_trans(uint32_t (&r)[4], const void* row, CLEARSKY_SIMT_CALLER) {
   simt::ldmatrix<4, true>(r, row, {"ldmatrix_x4_trans", file, line});
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "clearsky/simt/fiber.hpp"
+#include "clearsky/simt/watch.hpp"
 
 namespace clearsky::simt {
 
@@ -39,6 +40,11 @@ class SharedMemory {
     add(nullptr, dynamic_bytes);
   }
 
+  static constexpr size_t kCapacity = size_t(512) << 10;  // room for the gaps of a few hundred arrays
+  const std::byte* base() const {
+    return base_;
+  }
+
   std::byte* dynamic_array() const {
     return base_;
   }
@@ -54,7 +60,10 @@ class SharedMemory {
     CLEARSKY_CHECK(ValueError, static_bytes_ + dynamic_bytes_ <= kSharedLimit, "simt: the kernel uses ", static_bytes_,
                    " bytes of static and ", dynamic_bytes_, " of dynamic shared memory, a block can have ",
                    kSharedLimit, "; use smaller tiles");
-    return add(site, bytes);
+    std::byte* array = add(site, bytes);
+    if constexpr (kLens)
+      if (watcher != nullptr) watcher->shared_array(array, bytes);
+    return array;
   }
 
   bool contains(const void* p, size_t bytes) const {
@@ -88,7 +97,6 @@ class SharedMemory {
   static constexpr size_t kAlign = 128;
   static constexpr size_t kGap = 128;
   static constexpr std::byte kGapByte{0xfd};
-  static constexpr size_t kCapacity = size_t(512) << 10;  // room for the gaps of a few hundred arrays
 
   /// Up to the next multiple of kAlign, and kGap more.
   static size_t gap_bytes(size_t bytes) {

@@ -51,6 +51,7 @@ inline int shuffle_source(Shuffle kind, int lane, int argument, int width) {
 
 template <class T>
 T shuffle(Shuffle kind, uint32_t mask, T value, int argument, int width, const Site& site) {
+  [[maybe_unused]] const Quiet quiet;
   static_assert(sizeof(T) == 4 || sizeof(T) == 8 || sizeof(T) == 2, "a shuffle moves 2, 4 or 8 bytes");
   CLEARSKY_CHECK(ValueError, 1 <= width && width <= kWarp && (width & (width - 1)) == 0, "simt: ", to_text(site),
                  " has width ", width, "; use a power of two up to 32");
@@ -76,9 +77,26 @@ inline void complete_vote(Thread* const* lanes, uint32_t mask) {
 }
 
 inline uint32_t vote(uint32_t mask, bool predicate, const Site& site) {
+  [[maybe_unused]] const Quiet quiet;
   VotePart part{predicate, 0};
   Block::current->block->rendezvous(site, mask, &complete_vote, &part);
   return part.result;
+}
+
+inline int barrier(const Site& site, bool predicate) {
+  [[maybe_unused]] const Quiet quiet;
+  return Block::current->block->barrier(site, predicate);
+}
+
+inline void warp_barrier(const Site& site, uint32_t mask) {
+  [[maybe_unused]] const Quiet quiet;
+  Block::current->block->rendezvous(
+      site, mask, [](Thread* const*, uint32_t) {}, nullptr, true);
+}
+
+inline uint32_t live_lanes() {
+  [[maybe_unused]] const Quiet quiet;
+  return Block::current->block->live_lanes();
 }
 
 }  // namespace clearsky::simt
@@ -86,21 +104,20 @@ inline uint32_t vote(uint32_t mask, bool predicate, const Site& site) {
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 inline void __syncthreads(CLEARSKY_SIMT_CALLER) {
-  simt::Block::current->block->barrier({"__syncthreads", file, line}, false);
+  simt::barrier({"__syncthreads", file, line}, false);
 }
 inline int __syncthreads_count(int predicate, CLEARSKY_SIMT_CALLER) {
-  return simt::Block::current->block->barrier({"__syncthreads_count", file, line}, predicate != 0);
+  return simt::barrier({"__syncthreads_count", file, line}, predicate != 0);
 }
 inline int __syncthreads_or(int predicate, CLEARSKY_SIMT_CALLER) {
-  return simt::Block::current->block->barrier({"__syncthreads_or", file, line}, predicate != 0) != 0;
+  return simt::barrier({"__syncthreads_or", file, line}, predicate != 0) != 0;
 }
 inline int __syncthreads_and(int predicate, CLEARSKY_SIMT_CALLER) {
-  return simt::Block::current->block->barrier({"__syncthreads_and", file, line}, predicate == 0) == 0;
+  return simt::barrier({"__syncthreads_and", file, line}, predicate == 0) == 0;
 }
 
 inline void __syncwarp(unsigned mask = 0xffffffffu, CLEARSKY_SIMT_CALLER) {
-  simt::Block::current->block->rendezvous(
-      {"__syncwarp", file, line}, mask, [](simt::Thread* const*, uint32_t) {}, nullptr);
+  simt::warp_barrier({"__syncwarp", file, line}, mask);
 }
 
 template <class T>
@@ -133,7 +150,7 @@ inline int __all_sync(unsigned mask, int predicate, CLEARSKY_SIMT_CALLER) {
 /// The lanes that have not ended. A device gives those that happen to run together, which is no mask to rely on: a
 /// kernel that takes its masks from here inside a branch is reported as stuck.
 inline unsigned __activemask() {
-  return simt::Block::current->block->live_lanes();
+  return simt::live_lanes();
 }
 
 }  // namespace clearsky::cuda::inline CLEARSKY_MEANING
