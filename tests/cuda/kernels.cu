@@ -1,5 +1,7 @@
 // Every kernel, by way of its launchers. Compiled only.
 #include "clearsky/cuda/kernels/adam.cuh"
+#include "clearsky/cuda/kernels/attention.cuh"
+#include "clearsky/cuda/kernels/channel_attention.cuh"
 #include "clearsky/cuda/kernels/conv.cuh"
 #include "clearsky/cuda/kernels/conv_depthwise.cuh"
 #include "clearsky/cuda/kernels/copy.cuh"
@@ -109,6 +111,17 @@ void use_updates(const SgdStep& s, const AverageStep& a, const ScaleStep& c, con
   average_step(a, length, stream);
   scale_step(c, length, stream);
   squared_norm(n, length, workspace, stream);
+}
+
+void use_attention(const AttentionForward& f, const AttentionBackward& b, const WindowAttention& w,
+                   const ChannelAttentionForward& cf, const ChannelAttentionBackward& cb, Precision precision,
+                   float* workspace, Stream stream) {
+  attention_forward(f, stream);
+  attention_backward(b, workspace, stream);
+  window_attention_forward(w, stream);
+  window_attention_backward(w, workspace, stream);
+  channel_attention_forward(cf, precision, workspace, stream);
+  channel_attention_backward(cb, precision, workspace, stream);
 }
 
 }  // namespace clearsky::cuda

@@ -45,7 +45,7 @@ std::vector<std::vector<float>> run(const Operation& f, const List& inputs, Devi
 
 void compare(const char* name, const Operation& f, const List& inputs, double terms = 64) {
   const Device simt = use_simt();
-  CAPTURE(name);
+  CAPTURE(std::string(name));
   const auto want = run(f, inputs, Device::cpu), got = run(f, inputs, simt);
   for (size_t i = 0; i < want.size(); ++i) {
     CAPTURE(i);

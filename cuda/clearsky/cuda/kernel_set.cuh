@@ -97,22 +97,50 @@ inline void run_squared_norm(const SquaredNorm& s) {
   copy_to_host(s.total, total, sizeof(double), current_stream());
 }
 
+/// Reports a label that no class has: at once, or after each replay of a captured graph.
+/// @param flag  on the device; kept alive for the replays
+inline void report_invalid_label(const char* op, int64_t* host, std::shared_ptr<DeviceScratch> flag) {
+  if (!Runtime::global().capturing()) return copy_to_host(host, flag->data(), sizeof(int64_t), current_stream());
+  *host = -1;
+  Runtime::global().check([op, flag = std::move(flag)] {
+    int64_t row = -1;
+    copy_to_host(&row, flag->data(), sizeof row, current_stream());
+    CLEARSKY_CHECK(ValueError, row < 0, op, ": the label of row ", row,
+                   " is no class and not the ignored one; check the labels before they go into a captured step");
+  });
+}
+
+template <class Label>
+void run_cross_entropy(const CrossEntropy<Label>& args) {
+  const auto flag = std::make_shared<DeviceScratch>(2);
+  const DeviceScratch workspace(cross_entropy_workspace(args.rows));
+  cross_entropy(args, workspace.data(), reinterpret_cast<int64_t*>(flag->data()), current_stream());
+  report_invalid_label("cross_entropy", args.invalid, flag);
+}
+template <class Label>
+void run_dice_forward(const DiceForward<Label>& args) {
+  const auto flag = std::make_shared<DeviceScratch>(2);
+  const DeviceScratch workspace(dice_forward_workspace(args.rows, args.classes));
+  dice_forward(args, workspace.data(), reinterpret_cast<int64_t*>(flag->data()), current_stream());
+  report_invalid_label("dice_loss", args.invalid, flag);
+}
+
 }  // namespace detail
 
 /// All of them. A function of one name may have several forms: the arguments decide.
 inline KernelSet kernel_set() {
 // Launchers that need their arguments and the stream; or a workspace as well; or the precision of products.
 #define CLEARSKY_PLAIN(name) [](const auto& args) { name(args, current_stream()); }
-#define CLEARSKY_WITH_WORKSPACE(name)                        \
-  [](const auto& args) {                                     \
-    const DeviceScratch workspace(name##_workspace(args));   \
-    name(args, workspace.data(), current_stream());          \
+#define CLEARSKY_WITH_WORKSPACE(name)                      \
+  [](const auto& args) {                                   \
+    const DeviceScratch workspace(name##_workspace(args)); \
+    name(args, workspace.data(), current_stream());        \
   }
 #define CLEARSKY_PRECISE(name) [](const auto& args) { name(args, product_precision(), current_stream()); }
-#define CLEARSKY_PRECISE_WITH_WORKSPACE(name)                              \
-  [](const auto& args) {                                                   \
-    const DeviceScratch workspace(name##_workspace(args));                 \
-    name(args, product_precision(), workspace.data(), current_stream());   \
+#define CLEARSKY_PRECISE_WITH_WORKSPACE(name)                            \
+  [](const auto& args) {                                                 \
+    const DeviceScratch workspace(name##_workspace(args));               \
+    name(args, product_precision(), workspace.data(), current_stream()); \
   }
   KernelSet k{};
   k.copy_float = CLEARSKY_PLAIN(copy);
@@ -152,8 +180,8 @@ inline KernelSet kernel_set() {
   k.mix_forward = CLEARSKY_PLAIN(mix_forward);
   k.channel_attention_forward = CLEARSKY_PRECISE_WITH_WORKSPACE(channel_attention_forward);
   k.channel_attention_backward = CLEARSKY_PRECISE_WITH_WORKSPACE(channel_attention_backward);
-  k.attention_forward = CLEARSKY_PRECISE(attention_forward);
-  k.attention_backward = CLEARSKY_PRECISE_WITH_WORKSPACE(attention_backward);
+  k.attention_forward = CLEARSKY_PLAIN(attention_forward);
+  k.attention_backward = CLEARSKY_WITH_WORKSPACE(attention_backward);
   k.pixel_shuffle = CLEARSKY_PLAIN(pixel_shuffle);
   k.pixel_unshuffle = CLEARSKY_PLAIN(pixel_unshuffle);
   k.resize = CLEARSKY_PLAIN(resize);
@@ -171,7 +199,13 @@ inline KernelSet kernel_set() {
     const DeviceScratch workspace(mix_backward_workspace(args.batch, args.pixels, args.channels));
     mix_backward(args, workspace.data(), current_stream());
   };
-  LOSSES
+  k.cross_entropy_uint8 = detail::run_cross_entropy<uint8_t>;
+  k.cross_entropy_int64 = detail::run_cross_entropy<int64_t>;
+  k.dice_forward_uint8 = detail::run_dice_forward<uint8_t>;
+  k.dice_forward_int64 = detail::run_dice_forward<int64_t>;
+  k.dice_backward_uint8 = CLEARSKY_PLAIN(dice_backward);
+  k.dice_backward_int64 = CLEARSKY_PLAIN(dice_backward);
+  // MORE
   k.adam_step = detail::run_adam;
   k.sgd_step = detail::run_sgd;
   k.average_step = detail::run_average;
