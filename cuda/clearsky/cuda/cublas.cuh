@@ -40,13 +40,12 @@ class Cublas {
     const Factor a = factor(p.a_row, p.a_column, p.m, p.k), b = factor(p.b_row, p.b_column, p.k, p.n);
     check_cublas(cublasSetStream(handle_, stream), "Cublas");
     const float one = 1, zero = 0;
-    check_cublas(
-        cublasGemmStridedBatchedEx(
-            handle_, b.operation, a.operation, int(p.n), int(p.m), int(p.k), &one, p.b, CUDA_R_32F, int(b.pitch),
-            p.b_batch, p.a, CUDA_R_32F, int(a.pitch), p.a_batch, &zero, p.c, CUDA_R_32F, int(p.n), p.m * p.n,
-            int(p.batch), precision == Precision::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F_PEDANTIC,
-            CUBLAS_GEMM_DEFAULT),
-        "Cublas: gemm");
+    const cublasComputeType_t compute =
+        precision == Precision::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F;
+    check_cublas(cublasGemmStridedBatchedEx_64(handle_, b.operation, a.operation, p.n, p.m, p.k, &one, p.b, CUDA_R_32F,
+                                               b.pitch, p.b_batch, p.a, CUDA_R_32F, a.pitch, p.a_batch, &zero, p.c,
+                                               CUDA_R_32F, p.n, p.m * p.n, p.batch, compute, CUBLAS_GEMM_DEFAULT),
+                 "Cublas: gemm");
   }
 
  private:
