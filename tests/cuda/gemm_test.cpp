@@ -191,6 +191,24 @@ TEST_CASE("gemm: a column of a wider matrix, and factors that start at any float
   CHECK(share(p, c.vector()) <= 1);
 }
 
+TEST_CASE("gemm: sizes in fours, but rows, columns or matrices that do not start aligned to 16 bytes") {
+  for (const bool transpose : {false, true})
+    for (int which = 0; which < 4; ++which) {
+      CAPTURE(transpose);
+      CAPTURE(which);
+      Problem p({2, 8, 12, 16}, transpose, transpose, false);
+      p.a = draw(2000, 1), p.b = draw(2000, 2);
+      p.call.a = p.a.data(), p.call.b = p.b.data();
+      if (which == 0) (transpose ? p.call.a_column : p.call.a_row) += 1;
+      if (which == 1) (transpose ? p.call.b_column : p.call.b_row) += 2;
+      p.call.a_batch = which == 2 ? 601 : 600;
+      p.call.b_batch = which == 3 ? 602 : 600;
+      Output c(2 * 8 * 12);
+      cuda::gemm(p.on_device(c.data()), nullptr);
+      CHECK(share(p, c.vector()) <= 1);
+    }
+}
+
 TEST_CASE("gemm: one b for all of a's matrices") {
   // Where a's rows follow one another it is a single product of more rows; else it is not.
   for (const bool transpose_a : {false, true}) {

@@ -1,8 +1,6 @@
 #pragma once
 // Products of matrices with any strides: c = a b + bias for each of `batch` pairs. See tile_product.cuh for the kernel.
 
-#include <type_traits>
-
 #include "clearsky/cpu/gemm.hpp"
 #include "clearsky/cuda/kernels/epilogue.cuh"
 #include "clearsky/cuda/kernels/tile_product.cuh"
@@ -11,8 +9,8 @@ namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 using Gemm = cpu::Gemm<float>;
 
-/// A source (see tile_product.cuh): element (line, step) at from[line line_stride + step step_stride]. Lines and steps
-/// that are contiguous may be read in fours where fours() says so.
+/// A source (see tile_product.cuh): element (line, step) at from[line line_stride + step step_stride]. Read in
+/// fours, along what is contiguous, only where in_fours() of its batch says so.
 struct MatrixSource {
   const float* from;
   int64_t line_stride, step_stride, lines, steps;

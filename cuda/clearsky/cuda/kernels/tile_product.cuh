@@ -17,6 +17,8 @@
 //
 // Sources: CUTLASS, "Efficient GEMM in CUDA" (tiles, pipelining); PTX ISA 8.0, sec. 9.7.13.4 (fragments).
 
+#include <type_traits>
+
 #include "clearsky/core/device.hpp"
 #include "clearsky/cuda/kernels/epilogue.cuh"
 
@@ -24,8 +26,8 @@ namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 inline constexpr int kTileDepth = 16;  ///< steps that are added between two barriers
 inline constexpr int kTileThreads = 256;
-inline constexpr int kTileRing =
-    3;  ///< pairs of tiles in shared memory: one is multiplied, the others are on their way
+/// Pairs of tiles in shared memory: one is multiplied, the others are on their way.
+inline constexpr int kTileRing = 3;
 
 template <Precision P>
 inline constexpr int kTileRows = P == Precision::float32 ? 64 : 128;
@@ -55,8 +57,8 @@ inline constexpr int kPitchC = kTileColumns + (Turned ? 1 : 8);
 /// of one step, or kSteps steps of one line (of four neighbours, with Width = 4).
 template <class Source, class Plan, TileLayout L, int Width, int Lines>
 struct TileFetch {
-  static constexpr int kAcross =
-      (L == TileLayout::steps ? kTileDepth : Lines) / Width;  // threads side by side in memory
+  // Threads side by side in memory, and how many such rows of threads there are.
+  static constexpr int kAcross = (L == TileLayout::steps ? kTileDepth : Lines) / Width;
   static constexpr int kDown = kTileThreads / kAcross;
   static constexpr int kLines = L == TileLayout::steps ? Lines / kDown : 1;
   static constexpr int kSteps = L == TileLayout::lines ? kTileDepth / kDown : 1;
@@ -88,7 +90,7 @@ struct TileFetch {
   }
 };
 
-/// The sums of one thread, and where they stand in the tile of c: kRows x kColumns elements (row(r), column(c)).
+/// The sums of one thread. add() adds the products of a pair of tiles, store() puts the sums into the tile of c.
 template <Precision P, TileLayout A, TileLayout B>
 struct TileSums {
   using PlanA = TilePlan<P, A, kTileRows<P>>;
@@ -134,7 +136,6 @@ struct TileSums {
     }
   }
 
-  /// To the tile of c.
   template <int Pitch>
   __device__ __forceinline__ void store(float* c) const {
     for (int i = 0; i < 2; ++i)
@@ -198,7 +199,7 @@ struct TileMemory {
   using Sums = TileSums<P, Problem::kA, Problem::kB>;
   static constexpr int kPair = Sums::PlanA::kFloats + Sums::PlanB::kFloats;
   static constexpr int kPitch = kPitchC<Problem::kTurned>, kTileC = kTileRows<P> * kPitch;
-  static constexpr int kFloats = kTileRing * kPair > kTileC ? kTileRing* kPair : kTileC;
+  static constexpr int kPairs = kTileRing * kPair, kFloats = kPairs > kTileC ? kPairs : kTileC;
 };
 
 /// One product, or several of one size, as a struct that has
@@ -286,7 +287,7 @@ void launch_tile_product(const Problem& p, Precision precision, int64_t products
     const int64_t across = (p.columns + kTileColumns - 1) / kTileColumns;
     const dim3 grid(blocks_of(down * across * products, 1), unsigned(slots));
     constexpr size_t kBytes = TileMemory<P, Problem>::kFloats * sizeof(float);
-    if (kBytes > 48 * 1024) allow_shared(tile_product<P, Problem>, kBytes);
+    if constexpr (kBytes > 48 * 1024) allow_shared(tile_product<P, Problem>, kBytes);
     launch(tile_product<P, Problem>, grid, kTileThreads, kBytes, stream, p);
   };
   if (precision == Precision::float32) with.template operator()<Precision::float32>();
