@@ -1,5 +1,6 @@
 // Every kernel, by way of its launchers. Compiled only.
 #include "clearsky/cuda/kernels/adam.cuh"
+#include "clearsky/cuda/kernels/carl.cuh"
 #include "clearsky/cuda/kernels/cross_entropy.cuh"
 #include "clearsky/cuda/kernels/dice.cuh"
 #include "clearsky/cuda/kernels/fusion.cuh"
@@ -10,6 +11,7 @@
 #include "clearsky/cuda/kernels/pool.cuh"
 #include "clearsky/cuda/kernels/resize.cuh"
 #include "clearsky/cuda/kernels/softmax.cuh"
+#include "clearsky/cuda/kernels/ssim.cuh"
 
 namespace clearsky::cuda {
 
@@ -61,5 +63,25 @@ template void use_class_losses(const CrossEntropy<uint8_t>&, const DiceForward<u
                                float*, int64_t*, Stream);
 template void use_class_losses(const CrossEntropy<int64_t>&, const DiceForward<int64_t>&, const DiceBackward<int64_t>&,
                                float*, int64_t*, Stream);
+template <class E>
+void use_error_loss(const ErrorLossForward<E>& f, const ErrorLossBackward<E>& b, float* workspace, Stream stream) {
+  error_loss_forward(f, workspace, stream);
+  error_loss_backward(b, stream);
+}
+template void use_error_loss(const ErrorLossForward<AbsoluteError>&, const ErrorLossBackward<AbsoluteError>&, float*,
+                             Stream);
+template void use_error_loss(const ErrorLossForward<SquaredError>&, const ErrorLossBackward<SquaredError>&, float*,
+                             Stream);
+template void use_error_loss(const ErrorLossForward<HuberError>&, const ErrorLossBackward<HuberError>&, float*, Stream);
+template void use_error_loss(const ErrorLossForward<CharbonnierError>&, const ErrorLossBackward<CharbonnierError>&,
+                             float*, Stream);
+void use_carl(const CarlForward& f, const CarlBackward& b, float* workspace, Stream stream) {
+  carl_forward(f, workspace, stream);
+  carl_backward(b, stream);
+}
+void use_ssim(const SsimForward& f, const SsimBackward& b, float* workspace, Stream stream) {
+  ssim_forward(f, workspace, stream);
+  ssim_backward(b, stream);
+}
 
 }  // namespace clearsky::cuda
