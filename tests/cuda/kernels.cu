@@ -5,6 +5,7 @@
 #include "clearsky/cuda/kernels/conv.cuh"
 #include "clearsky/cuda/kernels/conv_depthwise.cuh"
 #include "clearsky/cuda/kernels/copy.cuh"
+#include "clearsky/cuda/kernels/carl.cuh"
 #include "clearsky/cuda/kernels/cross_entropy.cuh"
 #include "clearsky/cuda/kernels/dice.cuh"
 #include "clearsky/cuda/kernels/fusion.cuh"
@@ -20,6 +21,7 @@
 #include "clearsky/cuda/kernels/resize.cuh"
 #include "clearsky/cuda/kernels/softmax.cuh"
 #include "clearsky/cuda/kernels/update.cuh"
+#include "clearsky/cuda/kernels/ssim.cuh"
 
 namespace clearsky::cuda {
 
@@ -82,6 +84,26 @@ template void use_class_losses(const CrossEntropy<uint8_t>&, const DiceForward<u
                                float*, int64_t*, Stream);
 template void use_class_losses(const CrossEntropy<int64_t>&, const DiceForward<int64_t>&, const DiceBackward<int64_t>&,
                                float*, int64_t*, Stream);
+template <class E>
+void use_error_loss(const ErrorLossForward<E>& f, const ErrorLossBackward<E>& b, float* workspace, Stream stream) {
+  error_loss_forward(f, workspace, stream);
+  error_loss_backward(b, stream);
+}
+template void use_error_loss(const ErrorLossForward<AbsoluteError>&, const ErrorLossBackward<AbsoluteError>&, float*,
+                             Stream);
+template void use_error_loss(const ErrorLossForward<SquaredError>&, const ErrorLossBackward<SquaredError>&, float*,
+                             Stream);
+template void use_error_loss(const ErrorLossForward<HuberError>&, const ErrorLossBackward<HuberError>&, float*, Stream);
+template void use_error_loss(const ErrorLossForward<CharbonnierError>&, const ErrorLossBackward<CharbonnierError>&,
+                             float*, Stream);
+void use_carl(const CarlForward& f, const CarlBackward& b, float* workspace, Stream stream) {
+  carl_forward(f, workspace, stream);
+  carl_backward(b, stream);
+}
+void use_ssim(const SsimForward& f, const SsimBackward& b, float* workspace, Stream stream) {
+  ssim_forward(f, workspace, stream);
+  ssim_backward(b, stream);
+}
 
 void use_map(const DeviceMap& m, Stream stream) {
   map(m, stream);

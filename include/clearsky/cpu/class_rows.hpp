@@ -11,7 +11,7 @@ namespace clearsky::cpu::detail {
 
 template <int64_t By, class T, int64_t... I>
 inline Vec<T> rotate_lanes(Vec<T> v, std::integer_sequence<int64_t, I...>) {
-  return __builtin_shufflevector(v, v, ((I + By) % kLanes<T>)...);
+  return shuffle<T, ((I + By) % kLanes<T>)...>(v, v);
 }
 template <int64_t By, class T>
 inline Vec<T> rotate_lanes(Vec<T> v) {

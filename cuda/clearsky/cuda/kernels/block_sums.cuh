@@ -19,15 +19,15 @@ struct Smaller {
   __device__ __forceinline__ int64_t operator()(int64_t a, int64_t b) const { return b < a ? b : a; }
 };
 
-/// v of all threads combined, for thread 0. Every thread of a block of kSumThreads must call it.
-template <class T, class Combine>
+/// v of all threads combined, for thread 0. Every thread of a block of `Threads` must call it.
+template <int Threads = kSumThreads, class T, class Combine>
 __device__ __forceinline__ T combine_block(T v, const Combine& combine) {
-  CLEARSKY_SHARED(T, warps, [kSumThreads / kWarp]);
+  CLEARSKY_SHARED(T, warps, [Threads / kWarp]);
   for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) v = combine(v, __shfl_xor_sync(kAllLanes, v, lanes));
   if (threadIdx.x % kWarp == 0) warps[threadIdx.x / kWarp] = v;
   __syncthreads();
   if (threadIdx.x == 0)
-    for (int i = 1; i < kSumThreads / kWarp; ++i) v = combine(v, warps[i]);
+    for (int i = 1; i < Threads / kWarp; ++i) v = combine(v, warps[i]);
   __syncthreads();  // before the next call overwrites them
   return v;
 }
