@@ -145,12 +145,15 @@ void LensTracker::touch(lens::Cell& c, int bytes, AccessKind kind, lens::SiteNum
   // Shared memory is new in each block.
   const uint32_t first = Shared ? block_first_ : launch_first_;
   const bool reads = kind != AccessKind::write, writes = kind != AccessKind::read;
-  if (Shared && c.flight_epoch >= block_first_) {
+  // Who comes to a copy that others just asked for races with it; below.
+  if (Shared && c.flight_epoch >= block_first_ &&
+      (c.flight_epoch < epoch_ || ordered(c.writer, c.write_clock))) {
     if (FoundError* e = report(LensErrorKind::copy_under_way, site, c.flight_site)) {
       e->before = here() + (writes ? " writes at " : " reads at ");
       e->middle = " what cp.async copies since ";
       e->after = " and was not waited for: " + place(true, at) + "; call cp_wait, and then a barrier, before";
     }
+    return;
   }
   // Against writes.
   if (c.write_epoch >= first) {
