@@ -264,7 +264,7 @@ TEST_CASE("lens: asynchronous copies") {
     CHECK(has(
         only_error(LensErrorKind::shared_race, "take", "ask",
                    [&] { launch(two_tiles<Mistake::no_second_barrier>, 1, 64, 0, nullptr, from.data(), out.data()); }),
-        " writes at "));
+        "reads at "));
   }
 }
 

@@ -48,6 +48,12 @@ std::vector<LensLaunch> Lens::launches() const {
 LensReport Lens::report() const {
   return {launches(), errors()};
 }
+std::string LensReport::table() const {
+  return report_table(*this);
+}
+std::string LensReport::json() const {
+  return report_json(*this);
+}
 int64_t Lens::accesses() const {
   return tracker_->accesses();
 }
