@@ -12,7 +12,7 @@ inline lens::SiteNumber LensTracker::site_of(const void* pc) {
   if (added) {
     CLEARSKY_CHECK(ValueError, pcs_.size() < 0xffff, "Lens: kernels with more than ", pcs_.size(),
                    " accesses; use one lens for fewer launches");
-    pcs_.push_back(pc);
+    pcs_.push_back(static_cast<const char*>(pc) - 1);  // in the call, which the return address is behind
   }
   r = {pc, found->second};
   return found->second;
