@@ -12,7 +12,7 @@ inline lens::SiteNumber LensTracker::site_of(const void* pc) {
   if (added) {
     CLEARSKY_CHECK(ValueError, pcs_.size() < 0xffff, "Lens: kernels with more than ", pcs_.size(),
                    " accesses; use one lens for fewer launches");
-    pcs_.push_back(pc);
+    pcs_.push_back(static_cast<const char*>(pc) - 1);  // in the call, which the return address is behind
   }
   r = {pc, found->second};
   return found->second;
@@ -145,12 +145,15 @@ void LensTracker::touch(lens::Cell& c, int bytes, AccessKind kind, lens::SiteNum
   // Shared memory is new in each block.
   const uint32_t first = Shared ? block_first_ : launch_first_;
   const bool reads = kind != AccessKind::write, writes = kind != AccessKind::read;
-  if (Shared && c.flight_epoch >= block_first_) {
+  // Who comes to a copy that others just asked for races with it; below.
+  if (Shared && c.flight_epoch >= block_first_ &&
+      (c.flight_epoch < epoch_ || ordered(c.writer, c.write_clock))) {
     if (FoundError* e = report(LensErrorKind::copy_under_way, site, c.flight_site)) {
       e->before = here() + (writes ? " writes at " : " reads at ");
       e->middle = " what cp.async copies since ";
       e->after = " and was not waited for: " + place(true, at) + "; call cp_wait, and then a barrier, before";
     }
+    return;
   }
   // Against writes.
   if (c.write_epoch >= first) {

@@ -2,7 +2,11 @@
 // The functions that gcc and clang call for -fsanitize=thread, in place of that sanitizer's run time. Included by
 // clearsky/simt/lens/implementation.hpp.
 
-#include "clearsky/simt/lens/tracker.hpp"
+#include "clearsky/simt/lens/accesses.hpp"
+#include "clearsky/simt/lens/launches.hpp"
+#include "clearsky/simt/lens/report.hpp"
+
+#if CLEARSKY_SIMT_LENS
 
 #if defined(__SANITIZE_THREAD__)
 #error "compile the unit with clearsky/simt/lens/implementation.hpp without -fsanitize=thread"
@@ -47,6 +51,12 @@ std::vector<LensLaunch> Lens::launches() const {
 }
 LensReport Lens::report() const {
   return {launches(), errors()};
+}
+std::string LensReport::table() const {
+  return report_table(*this);
+}
+std::string LensReport::json() const {
+  return report_json(*this);
 }
 int64_t Lens::accesses() const {
   return tracker_->accesses();
@@ -193,3 +203,5 @@ void __tsan_release(void*) {}
 #undef CLEARSKY_SIMT_ATOMIC_CHANGE
 #undef CLEARSKY_SIMT_ATOMIC_COMPARE
 #undef CLEARSKY_SIMT_ATOMICS
+
+#endif

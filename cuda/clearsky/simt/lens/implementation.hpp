@@ -3,10 +3,4 @@
 // -fsanitize=thread: the functions that the compiler calls before each access of an instrumented unit, and the lens
 // behind them.
 
-#include "clearsky/simt/lens/accesses.hpp"
-#include "clearsky/simt/lens/launches.hpp"
-#include "clearsky/simt/lens/report.hpp"
-
-#if CLEARSKY_SIMT_LENS
 #include "clearsky/simt/lens/hooks.hpp"
-#endif

@@ -129,18 +129,32 @@ inline std::vector<LensError> LensTracker::errors() {
     for (const void* pc : {pcs_[e.site], pcs_[e.other_site], reinterpret_cast<const void*>(e.kernel)})
       if (pc != nullptr) pcs.push_back(pc);
   symbols_.look_up(pcs);
-  std::vector<LensError> all;
+  // A line may have several accesses, the compiler may have made several of one, and kernels run many times.
+  std::vector<std::pair<const FoundError*, LensError>> all;
   for (const FoundError& e : errors_) {
     LensError error{e.kind, line_of(e.site), line_of(e.other_site), kernel_name(e.kernel), "", e.times};
-    error.text = "lens: " + error.kernel + e.before;
-    if (e.site != 0) error.text += to_text(error.line);
-    error.text += e.middle;
-    if (e.other_site != 0) error.text += to_text(error.other);
-    error.text += e.after;
-    if (e.times > 1) error.text += " (" + std::to_string(e.times) + " times)";
-    all.push_back(std::move(error));
+    const bool race = e.kind == LensErrorKind::shared_race || e.kind == LensErrorKind::global_race ||
+                      e.kind == LensErrorKind::block_race;  // seen from both sides
+    const auto same = [&](const auto& known) {
+      const LensError& k = known.second;
+      const std::string a = to_text(k.line), b = to_text(k.other), c = to_text(error.line), d = to_text(error.other);
+      return k.kind == error.kind && k.kernel == error.kernel && ((a == c && b == d) || (race && a == d && b == c));
+    };
+    const auto known = std::find_if(all.begin(), all.end(), same);
+    if (known != all.end()) known->second.times += e.times;
+    else all.emplace_back(&e, std::move(error));
   }
-  return all;
+  std::vector<LensError> errors;
+  for (auto& [e, error] : all) {
+    error.text = "lens: " + error.kernel + e->before;
+    if (e->site != 0) error.text += to_text(error.line);
+    error.text += e->middle;
+    if (e->other_site != 0) error.text += to_text(error.other);
+    error.text += e->after;
+    if (error.times > 1) error.text += " (" + std::to_string(error.times) + " times)";
+    errors.push_back(std::move(error));
+  }
+  return errors;
 }
 
 inline std::vector<LensLaunch> LensTracker::launches() {
