@@ -10,4 +10,8 @@ const cuda::DeviceLibrary& simt_kernels() {
   return cuda::simt_library();
 }
 
+void close_memory_to_host(bool on) {
+  simt::GlobalMemory::global().set_closed_to_host(on);
+}
+
 }  // namespace clearsky::test

@@ -125,6 +125,12 @@ void run_dice_forward(const DiceForward<Label>& args) {
   report_invalid_label("dice_loss", args.invalid, flag);
 }
 
+template <class E>
+void run_error_loss(const ErrorLossForward<E>& args) {
+  const DeviceScratch workspace(error_loss_workspace(args.rows, args.cols));
+  error_loss_forward(args, workspace.data(), current_stream());
+}
+
 }  // namespace detail
 
 /// All of them. A function of one name may have several forms: the arguments decide.
@@ -205,7 +211,21 @@ inline KernelSet kernel_set() {
   k.dice_forward_int64 = detail::run_dice_forward<int64_t>;
   k.dice_backward_uint8 = CLEARSKY_PLAIN(dice_backward);
   k.dice_backward_int64 = CLEARSKY_PLAIN(dice_backward);
-  // MORE
+  k.l1_forward = detail::run_error_loss<cpu::AbsoluteError>;
+  k.mse_forward = detail::run_error_loss<cpu::SquaredError>;
+  k.huber_forward = detail::run_error_loss<cpu::HuberError<float>>;
+  k.charbonnier_forward = detail::run_error_loss<cpu::CharbonnierError<float>>;
+  k.l1_backward = CLEARSKY_PLAIN(error_loss_backward);
+  k.mse_backward = CLEARSKY_PLAIN(error_loss_backward);
+  k.huber_backward = CLEARSKY_PLAIN(error_loss_backward);
+  k.charbonnier_backward = CLEARSKY_PLAIN(error_loss_backward);
+  k.carl_forward = [](const CarlForward& args) {
+    const DeviceScratch workspace(carl_workspace(args.rows, args.cols));
+    carl_forward(args, workspace.data(), current_stream());
+  };
+  k.carl_backward = CLEARSKY_PLAIN(carl_backward);
+  k.ssim_forward = CLEARSKY_WITH_WORKSPACE(ssim_forward);
+  k.ssim_backward = CLEARSKY_PLAIN(ssim_backward);
   k.adam_step = detail::run_adam;
   k.sgd_step = detail::run_sgd;
   k.average_step = detail::run_average;

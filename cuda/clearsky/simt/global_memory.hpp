@@ -53,7 +53,7 @@ class GlobalMemory {
       p = top_;
       top_ += room;
       live_[p] = {bytes, room};
-      if (open_ > 0) protect(PROT_READ | PROT_WRITE);
+      if (open_ > 0 || !closed_) protect(PROT_READ | PROT_WRITE);
     }
     open();
     prepare(p, live_[p].room, bytes);
@@ -123,6 +123,14 @@ class GlobalMemory {
     if (observer_ != nullptr) observer_->forgotten(p, bytes);
   }
 
+  /// Whether the memory is closed while no kernel and no copy runs: two system calls per launch, which cost more than
+  /// small kernels do. On at first.
+  void set_closed_to_host(bool on) {
+    std::lock_guard lock(mutex_);
+    if (open_ == 0 && on != closed_) protect(on ? PROT_NONE : PROT_READ | PROT_WRITE);
+    closed_ = on;
+  }
+
   void observe(MemoryObserver* observer) { observer_ = observer; }
 
   /// While one is alive, the memory can be read and written.
@@ -162,10 +170,10 @@ class GlobalMemory {
   }
 
   void open() {
-    if (open_++ == 0) protect(PROT_READ | PROT_WRITE);
+    if (open_++ == 0 && closed_) protect(PROT_READ | PROT_WRITE);
   }
   void close() {
-    if (--open_ == 0) protect(PROT_NONE);
+    if (--open_ == 0 && closed_) protect(PROT_NONE);
   }
   void protect(int how) {
     const auto page = size_t(::sysconf(_SC_PAGESIZE));
@@ -206,6 +214,7 @@ class GlobalMemory {
   mutable std::mutex mutex_;
   std::byte *base_ = nullptr, *top_ = nullptr;
   int open_ = 0, overruns_ = 0;
+  bool closed_ = true;
   std::map<std::byte*, Allocation> live_;
   std::multimap<size_t, std::byte*> free_;
   MemoryObserver* observer_ = nullptr;
