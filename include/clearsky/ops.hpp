@@ -26,6 +26,7 @@
 #include "clearsky/ops/padding.hpp"
 #include "clearsky/ops/pixel_shuffle.hpp"
 #include "clearsky/ops/pool.hpp"
+#include "clearsky/ops/prompt_fusion.hpp"
 #include "clearsky/ops/reduce.hpp"
 #include "clearsky/ops/resize.hpp"
 #include "clearsky/ops/softmax.hpp"

@@ -8,11 +8,14 @@ namespace {
 struct Size {
   int64_t batch, pixels, channels;
 };
-const Size kSizes[] = {{1, 1, 1}, {2, 7, 5}, {3, 131, 33}, {1, 70, 64}, {0, 3, 4}, {2, 0, 4}, {2, 3, 0}};
+const Size kSizes[] = {{1, 1, 1}, {2, 7, 5}, {3, 131, 33}, {1, 70, 64}, {2, 66, 132}, {0, 3, 4}, {2, 0, 4}, {2, 3, 0}};
 
 TEST_CASE("mix: values, reliance and gradients as in double and on the CPU") {
   for (const Size& s : kSizes)
-    for (bool replace : {false, true}) {
+    for (int64_t variant = 0; variant < 4; ++variant) {
+      const bool replace = variant % 2 == 1;
+      const OnDevice device{variant / 2};  // aligned, and not
+      CAPTURE(device.shift);
       CAPTURE(s.batch);
       CAPTURE(s.pixels);
       CAPTURE(s.channels);
@@ -30,13 +33,13 @@ TEST_CASE("mix: values, reliance and gradients as in double and on the CPU") {
       };
       const auto y = in_every_order([&] {
         std::vector<Output> out{Output(count), Output(rows)};
-        cuda::mix_forward(forward(out[0].data(), out[1].data(), OnDevice()), nullptr);
+        cuda::mix_forward(forward(out[0].data(), out[1].data(), device), nullptr);
         return out;
       });
       const auto d = in_every_order([&] {
         std::vector<Output> out{Output(count), Output(count), Output(images), Output(count)};
         Output workspace(cuda::mix_backward_workspace(s.batch, s.pixels, s.channels));
-        cuda::mix_backward(backward(out[0].data(), out[1].data(), out[2].data(), out[3].data(), OnDevice()),
+        cuda::mix_backward(backward(out[0].data(), out[1].data(), out[2].data(), out[3].data(), device),
                            workspace.data(), nullptr);
         CHECK(workspace.sentinels_intact());
         return out;
@@ -80,8 +83,8 @@ TEST_CASE("mix: values, reliance and gradients as in double and on the CPU") {
       CHECK(cpu.share() <= 1);
 
       Output y_alone(count), dsar_alone(count);
-      cuda::mix_forward(forward(y_alone.data(), nullptr, OnDevice()), nullptr);
-      cuda::mix_backward(backward(nullptr, dsar_alone.data(), nullptr, nullptr, OnDevice()), nullptr, nullptr);
+      cuda::mix_forward(forward(y_alone.data(), nullptr, device), nullptr);
+      cuda::mix_backward(backward(nullptr, dsar_alone.data(), nullptr, nullptr, device), nullptr, nullptr);
       CHECK(y_alone.same_bits(y[0]));
       CHECK(dsar_alone.same_bits(d[1]));
     }

@@ -18,6 +18,7 @@
 #include "clearsky/cuda/kernels/pixel_shuffle.cuh"
 #include "clearsky/cuda/kernels/pool.cuh"
 #include "clearsky/cuda/kernels/reduce.cuh"
+#include "clearsky/cuda/kernels/prompt_fusion.cuh"
 #include "clearsky/cuda/kernels/resize.cuh"
 #include "clearsky/cuda/kernels/softmax.cuh"
 #include "clearsky/cuda/kernels/update.cuh"
@@ -103,6 +104,10 @@ void use_carl(const CarlForward& f, const CarlBackward& b, float* workspace, Str
 void use_ssim(const SsimForward& f, const SsimBackward& b, float* workspace, Stream stream) {
   ssim_forward(f, workspace, stream);
   ssim_backward(b, stream);
+}
+void use_prompt_fusion(const PromptFusionForward& f, const PromptFusionBackward& b, float* workspace, Stream stream) {
+  prompt_fusion_forward(f, stream);
+  prompt_fusion_backward(b, workspace, stream);
 }
 
 void use_map(const DeviceMap& m, Stream stream) {

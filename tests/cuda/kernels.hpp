@@ -56,9 +56,10 @@ struct OnHost {
   }
 };
 struct OnDevice {
+  int64_t shift = 0;  ///< see Values::device
   template <class T>
   const T* operator()(const Values<T>& v) const {
-    return v.device();
+    return v.device(shift);
   }
 };
 

@@ -9,7 +9,8 @@ struct Size {
   int64_t rows, cols;
 };
 // One row, one column, odd ones, both sides of 128 and of 512, more than 64 rows (several slots), and nothing at all.
-const Size kSizes[] = {{1, 1}, {3, 5}, {70, 33}, {2, 128}, {5, 129}, {131, 96}, {2, 512}, {3, 515}, {0, 8}, {4, 0}};
+const Size kSizes[] = {{1, 1},   {3, 5},   {70, 33}, {2, 128}, {5, 129}, {131, 96},
+                       {2, 512}, {3, 515}, {2, 516}, {0, 8},   {4, 0}};
 constexpr float kEps = 1e-5f;
 
 struct Inputs {
@@ -45,14 +46,17 @@ struct ExactRow {
 };
 
 TEST_CASE("layer norm forward: as in double, and as on the CPU") {
-  for (const Size& size : kSizes) {
+  for (size_t i = 0; i < 2 * std::size(kSizes); ++i) {
+    const Size size = kSizes[i / 2];
+    const OnDevice device{int64_t(i % 2)};  // aligned, and not
+    CAPTURE(device.shift);
     CAPTURE(size.rows);
     CAPTURE(size.cols);
     const Inputs in(size);
     const auto run = [&](bool statistics) {
       std::vector<Output> out{Output(size.rows * size.cols), Output(size.rows), Output(size.rows)};
       cuda::layer_norm_forward(
-          {in.x.device(), in.gamma.device(), in.beta.device(), out[0].data(), statistics ? out[1].data() : nullptr,
+          {device(in.x), device(in.gamma), device(in.beta), out[0].data(), statistics ? out[1].data() : nullptr,
            statistics ? out[2].data() : nullptr, size.rows, size.cols, kEps},
           nullptr);
       return out;
@@ -87,7 +91,10 @@ TEST_CASE("layer norm forward: as in double, and as on the CPU") {
 }
 
 TEST_CASE("layer norm backward: as in double, and as on the CPU; sums of rows in a fixed order") {
-  for (const Size& size : kSizes) {
+  for (size_t i = 0; i < 2 * std::size(kSizes); ++i) {
+    const Size size = kSizes[i / 2];
+    const OnDevice device{int64_t(i % 2)};  // aligned, and not
+    CAPTURE(device.shift);
     CAPTURE(size.rows);
     CAPTURE(size.cols);
     const Inputs in(size);
@@ -99,8 +106,7 @@ TEST_CASE("layer norm backward: as in double, and as on the CPU; sums of rows in
     const std::vector<Output> out = in_every_order([&] {
       std::vector<Output> o{Output(rows * cols), Output(cols), Output(cols)};
       Output workspace(cuda::layer_norm_backward_workspace(rows, cols));
-      cuda::layer_norm_backward(arguments(o[0].data(), o[1].data(), o[2].data(), OnDevice()), workspace.data(),
-                                nullptr);
+      cuda::layer_norm_backward(arguments(o[0].data(), o[1].data(), o[2].data(), device), workspace.data(), nullptr);
       CHECK(workspace.sentinels_intact());
       return o;
     });
@@ -144,8 +150,8 @@ TEST_CASE("layer norm backward: as in double, and as on the CPU; sums of rows in
 
     // Each output alone.
     Output dx(rows * cols), dbeta_alone(cols), workspace(cuda::layer_norm_backward_workspace(rows, cols));
-    cuda::layer_norm_backward(arguments(dx.data(), nullptr, nullptr, OnDevice()), nullptr, nullptr);
-    cuda::layer_norm_backward(arguments(nullptr, nullptr, dbeta_alone.data(), OnDevice()), workspace.data(), nullptr);
+    cuda::layer_norm_backward(arguments(dx.data(), nullptr, nullptr, device), nullptr, nullptr);
+    cuda::layer_norm_backward(arguments(nullptr, nullptr, dbeta_alone.data(), device), workspace.data(), nullptr);
     CHECK(dx.same_bits(out[0]));
     CHECK(dbeta_alone.same_bits(out[2]));
   }

@@ -8,12 +8,15 @@ namespace {
 struct Size {
   int64_t outer, n, inner;
 };
-const Size kSizes[] = {{1, 1, 1},  {5, 7, 1}, {9, 32, 1}, {3, 100, 1}, {1, 5, 3},
+const Size kSizes[] = {{1, 1, 1},  {5, 7, 1}, {9, 32, 1}, {3, 100, 1}, {2, 260, 1}, {1, 5, 3},
                        {2, 9, 70}, {3, 1, 2}, {0, 4, 1},  {2, 0, 3},   {2, 3, 0}};
 
 TEST_CASE("softmax: values and gradients as in double and on the CPU, along rows and columns") {
   for (const Size& s : kSizes)
-    for (bool logarithm : {false, true}) {
+    for (int64_t variant = 0; variant < 4; ++variant) {
+      const bool logarithm = variant % 2 == 1;
+      const OnDevice device{variant / 2};  // aligned, and not
+      CAPTURE(device.shift);
       CAPTURE(s.outer);
       CAPTURE(s.n);
       CAPTURE(s.inner);
@@ -23,7 +26,7 @@ TEST_CASE("softmax: values and gradients as in double and on the CPU, along rows
       const Values<float> x = draw(count, 1, 96, 104), dy = draw(count, 2);
       const auto y = in_every_order([&] {
         std::vector<Output> out{Output(count)};
-        cuda::softmax({x.device(), out[0].data(), s.outer, s.n, s.inner, logarithm}, nullptr);
+        cuda::softmax({device(x), out[0].data(), s.outer, s.n, s.inner, logarithm}, nullptr);
         return out;
       });
       std::vector<float> on_cpu(x.size());  // the backward's y
@@ -31,7 +34,7 @@ TEST_CASE("softmax: values and gradients as in double and on the CPU, along rows
       const Values<float> given(on_cpu);
       const auto dx = in_every_order([&] {
         std::vector<Output> out{Output(count)};
-        cuda::softmax_backward({given.device(), dy.device(), out[0].data(), s.outer, s.n, s.inner, logarithm}, nullptr);
+        cuda::softmax_backward({device(given), device(dy), out[0].data(), s.outer, s.n, s.inner, logarithm}, nullptr);
         return out;
       });
 

@@ -2,7 +2,7 @@
 // The second half of sums down the columns: the first half leaves one row of sums per slot, this adds the slots in
 // their order. So the bits do not depend on which block was done first, as they would with atomics.
 
-#include "clearsky/cuda/portable.cuh"
+#include "clearsky/cuda/kernels/lanes.cuh"
 
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
@@ -25,6 +25,14 @@ __device__ __forceinline__ float sum_down_block(float v) {
   if (threadIdx.y == 0)
     for (int i = 0; i < kColumnRows; ++i) total += sums[i][threadIdx.x];
   __syncthreads();  // before the next call overwrites the sums
+  return total;
+}
+
+/// The same for each lane.
+template <int Width>
+__device__ __forceinline__ Lanes<Width> sum_down_block(const Lanes<Width>& v) {
+  Lanes<Width> total;
+  for (int k = 0; k < Width; ++k) total[k] = sum_down_block(v[k]);
   return total;
 }
 

@@ -8,7 +8,8 @@
 //     doptical = dy (1 - G)  or  dy,   dsar = dy G,   dbias = h,   dcontext = sum over the pixels of h
 //
 // Forward: one warp per pixel, so that the mean of G over the channels needs shuffles only. Backward: blocks as for
-// sums down columns, since dcontext is one; the other gradients come along in the same pass.
+// sums down columns, since dcontext is one; the other gradients come along in the same pass. A lane takes four
+// neighbouring channels where pixels allow 16-byte accesses, and one otherwise.
 
 #include "clearsky/cpu/fusion.hpp"
 #include "clearsky/cuda/kernels/column_sums.cuh"
@@ -24,19 +25,24 @@ __device__ __forceinline__ float sigmoid(float x) {
   return (x >= 0 ? 1.0f : e) / (1.0f + e);
 }
 
-/// grid (ceil(batch pixels / Rows)), block (kWarp, Rows)
-template <int Rows>
+/// grid (ceil(batch pixels / Rows)), block (kWarp, Rows); Width divides channels
+template <int Width, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) mix_forward_warp(const MixForward p) {
   const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
   if (row >= p.batch * p.pixels) return;  // whole warps leave together, so the shuffles below stay safe
   const float* context = p.context + row / p.pixels * p.channels;
   float total = 0;
-  for (int64_t c = threadIdx.x; c < p.channels; c += kWarp) {
+  for (int64_t c = int64_t(threadIdx.x) * Width; c < p.channels; c += kWarp * Width) {
     const int64_t at = row * p.channels + c;
-    const float gate = sigmoid(context[c] + p.bias[at]);
-    const float o = p.optical[at], s = p.sar[at];
-    p.y[at] = o + gate * (p.replace ? s - o : s);
-    total += gate;
+    const Lanes<Width> part = load_lanes<Width>(context + c), bias = load_lanes<Width>(p.bias + at),
+                       o = load_lanes<Width>(p.optical + at), s = load_lanes<Width>(p.sar + at);
+    Lanes<Width> y;
+    for (int k = 0; k < Width; ++k) {
+      const float gate = sigmoid(part[k] + bias[k]);
+      y[k] = o[k] + gate * (p.replace ? s[k] - o[k] : s[k]);
+      total += gate;
+    }
+    store_lanes<Width>(p.y + at, y);
   }
   if (p.reliance == nullptr) return;
   total = warp_sum(total);
@@ -44,33 +50,44 @@ __global__ void __launch_bounds__(kWarp* Rows) mix_forward_warp(const MixForward
 }
 
 /// Also sums h over the pixels of one slot. parts (batch, slots, channels), written; or null.
-/// grid (ceil(channels / kWarp), slots, batch), block (kWarp, Rows)
-template <int Rows>
+/// grid (ceil(channels / Width / kWarp), slots, batch), block (kWarp, Rows); Width divides channels
+template <int Width, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) mix_backward_columns(const MixBackward p, float* parts) {
-  const int64_t c = int64_t(blockIdx.x) * kWarp + threadIdx.x, slot = blockIdx.y, slots = gridDim.y, n = blockIdx.z;
-  float total = 0;
+  const int64_t c = (int64_t(blockIdx.x) * kWarp + threadIdx.x) * Width, slot = blockIdx.y, slots = gridDim.y;
+  const int64_t n = blockIdx.z;
+  Lanes<Width> total = all_lanes<Width>(0.0f);
   if (c < p.channels) {  // the others must stay for the barriers
-    const float context = p.context[n * p.channels + c];
+    const Lanes<Width> context = load_lanes<Width>(p.context + n * p.channels + c);
     const int64_t last = p.pixels * (slot + 1) / slots;
     for (int64_t i = p.pixels * slot / slots + threadIdx.y; i < last; i += Rows) {
       const int64_t at = (n * p.pixels + i) * p.channels + c;
-      const float gate = sigmoid(context + p.bias[at]), dy = p.dy[at];
-      const float h = dy * (p.replace ? p.sar[at] - p.optical[at] : p.sar[at]) * (gate * (1.0f - gate));
-      if (p.doptical != nullptr) p.doptical[at] = p.replace ? dy * (1.0f - gate) : dy;
-      if (p.dsar != nullptr) p.dsar[at] = dy * gate;
-      if (p.dbias != nullptr) p.dbias[at] = h;
-      total += h;
+      const Lanes<Width> bias = load_lanes<Width>(p.bias + at), g = load_lanes<Width>(p.dy + at),
+                         o = load_lanes<Width>(p.optical + at), s = load_lanes<Width>(p.sar + at);
+      Lanes<Width> h, to_optical, to_sar;
+      for (int k = 0; k < Width; ++k) {
+        const float gate = sigmoid(context[k] + bias[k]);
+        h[k] = g[k] * (p.replace ? s[k] - o[k] : s[k]) * (gate * (1.0f - gate));
+        to_optical[k] = p.replace ? g[k] * (1.0f - gate) : g[k];
+        to_sar[k] = g[k] * gate;
+        total[k] += h[k];
+      }
+      if (p.doptical != nullptr) store_lanes<Width>(p.doptical + at, to_optical);
+      if (p.dsar != nullptr) store_lanes<Width>(p.dsar + at, to_sar);
+      if (p.dbias != nullptr) store_lanes<Width>(p.dbias + at, h);
     }
   }
   total = sum_down_block(total);
-  if (parts != nullptr && threadIdx.y == 0 && c < p.channels) parts[(n * slots + slot) * p.channels + c] = total;
+  if (parts != nullptr && threadIdx.y == 0 && c < p.channels)
+    store_lanes<Width>(parts + (n * slots + slot) * p.channels + c, total);
 }
 
 /// Returns without waiting. An empty tensor is not an error, an empty grid is.
 inline void mix_forward(const MixForward& p, Stream stream) {
   constexpr int kRows = 4;
   if (p.batch * p.pixels * p.channels == 0) return;
-  launch(mix_forward_warp<kRows>, blocks_of(p.batch * p.pixels, kRows), dim3(kWarp, kRows), 0, stream, p);
+  const bool vectors = p.channels % 4 == 0 && aligned16(p.optical, p.sar, p.context, p.bias, p.y);
+  launch(vectors ? mix_forward_warp<4, kRows> : mix_forward_warp<1, kRows>, blocks_of(p.batch * p.pixels, kRows),
+         dim3(kWarp, kRows), 0, stream, p);
 }
 
 /// Floats of workspace that dcontext takes.
@@ -85,9 +102,13 @@ inline void mix_backward(const MixBackward& p, float* workspace, Stream stream) 
   CLEARSKY_CHECK(ShapeError, p.batch <= 65535, "mix_backward: ", p.batch,
                  " images, a grid can have 65535; cut the batch in parts");
   const int64_t slots = column_slots(p.pixels);
+  float* parts = p.dcontext == nullptr ? nullptr : workspace;
+  const bool vectors = p.channels % 4 == 0 && aligned16(p.optical, p.sar, p.context, p.bias, p.dy) &&
+                       aligned16(p.doptical, p.dsar, p.dbias, parts);
   if (slots != 0)
-    launch(mix_backward_columns<kColumnRows>, dim3(blocks_of(p.channels, kWarp), unsigned(slots), unsigned(p.batch)),
-           dim3(kWarp, kColumnRows), 0, stream, p, p.dcontext == nullptr ? nullptr : workspace);
+    launch(vectors ? mix_backward_columns<4, kColumnRows> : mix_backward_columns<1, kColumnRows>,
+           dim3(blocks_of(p.channels, kWarp * (vectors ? 4 : 1)), unsigned(slots), unsigned(p.batch)),
+           dim3(kWarp, kColumnRows), 0, stream, p, parts);
   if (p.dcontext == nullptr) return;
   const SlotSums sums{workspace, p.dcontext, slots, p.channels, p.channels};
   launch(sum_slots<128>, dim3(blocks_of(p.channels, 128), unsigned(p.batch)), 128, 0, stream, sums);

@@ -9,7 +9,7 @@
 //
 // Source: Ba, Kiros, Hinton, "Layer Normalization", 2016, arXiv:1607.06450, eq. 4.
 // One warp per row: the sums need shuffles only and no barrier, and a row of up to 512 stays in registers, so that x is
-// read once.
+// read once. A lane takes four neighbouring columns where rows allow 16-byte accesses, and one otherwise.
 
 #include "clearsky/cpu/norm.hpp"
 #include "clearsky/cuda/kernels/column_sums.cuh"
@@ -19,35 +19,40 @@ namespace clearsky::cuda::inline CLEARSKY_MEANING {
 using LayerNormForward = cpu::LayerNormForward<float>;
 using LayerNormBackward = cpu::LayerNormBackward<float>;
 
-/// grid (ceil(rows / Rows)), block (kWarp, Rows); PerLane * kWarp >= cols
-template <int PerLane, int Rows>
+/// grid (ceil(rows / Rows)), block (kWarp, Rows); PerLane Width kWarp >= cols; Width divides cols
+template <int PerLane, int Width, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) layer_norm_forward_warp(const LayerNormForward p) {
   const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
   if (row >= p.rows) return;  // whole warps leave together, so the shuffles below stay safe
-  const float* from = p.x + row * p.cols;
 
-  // Load. Lane l holds columns l, l + 32, l + 64, ...: neighbouring lanes read neighbouring floats.
-  float x[PerLane];
+  // Load. Lane l holds Width columns from l Width on, then from (l + 32) Width on, ...: neighbouring lanes read
+  // neighbouring floats.
+  Lanes<Width> x[PerLane];
+  const float* from = p.x + row * p.cols;
   for (int i = 0; i < PerLane; ++i) {
-    const int64_t c = int64_t(i) * kWarp + threadIdx.x;
-    x[i] = c < p.cols ? from[c] : 0.0f;
+    const int64_t c = (int64_t(i) * kWarp + threadIdx.x) * Width;
+    x[i] = c < p.cols ? load_lanes<Width>(from + c) : all_lanes<Width>(0.0f);
   }
 
   // Mean, then the variance around it: E[x^2] - E[x]^2 cancels in float. The zeros that pad the row must not count.
   float sum = 0;
-  for (int i = 0; i < PerLane; ++i) sum += x[i];
+  for (int i = 0; i < PerLane; ++i)
+    for (int k = 0; k < Width; ++k) sum += x[i][k];
   const float mean = warp_sum(sum) / float(p.cols);
   float squares = 0;
   for (int i = 0; i < PerLane; ++i) {
-    const bool inside = int64_t(i) * kWarp + threadIdx.x < p.cols;
-    squares += inside ? (x[i] - mean) * (x[i] - mean) : 0.0f;
+    const bool inside = (int64_t(i) * kWarp + threadIdx.x) * Width < p.cols;
+    for (int k = 0; k < Width; ++k) squares += inside ? (x[i][k] - mean) * (x[i][k] - mean) : 0.0f;
   }
   const float rstd = 1.0f / sqrtf(warp_sum(squares) / float(p.cols) + p.eps);
 
   // Output.
   for (int i = 0; i < PerLane; ++i) {
-    const int64_t c = int64_t(i) * kWarp + threadIdx.x;
-    if (c < p.cols) p.y[row * p.cols + c] = p.gamma[c] * ((x[i] - mean) * rstd) + p.beta[c];
+    const int64_t c = (int64_t(i) * kWarp + threadIdx.x) * Width;
+    if (c >= p.cols) continue;
+    const Lanes<Width> gamma = load_lanes<Width>(p.gamma + c), beta = load_lanes<Width>(p.beta + c);
+    for (int k = 0; k < Width; ++k) x[i][k] = gamma[k] * ((x[i][k] - mean) * rstd) + beta[k];
+    store_lanes<Width>(p.y + row * p.cols + c, x[i]);
   }
   if (threadIdx.x == 0 && p.mean != nullptr) {
     p.mean[row] = mean;
@@ -56,67 +61,89 @@ __global__ void __launch_bounds__(kWarp* Rows) layer_norm_forward_warp(const Lay
 }
 
 /// For any length of rows: x is read three times, of which two come from a cache.
-/// grid (ceil(rows / Rows)), block (kWarp, Rows)
-template <int Rows>
+/// grid (ceil(rows / Rows)), block (kWarp, Rows); Width divides cols
+template <int Width, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) layer_norm_forward_strided(const LayerNormForward p) {
   const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
   if (row >= p.rows) return;
   const float* from = p.x + row * p.cols;
+  const int64_t first = int64_t(threadIdx.x) * Width, step = kWarp * Width;
   float sum = 0;
-  for (int64_t c = threadIdx.x; c < p.cols; c += kWarp) sum += from[c];
+  for (int64_t c = first; c < p.cols; c += step) {
+    const Lanes<Width> x = load_lanes<Width>(from + c);
+    for (int k = 0; k < Width; ++k) sum += x[k];
+  }
   const float mean = warp_sum(sum) / float(p.cols);
   float squares = 0;
-  for (int64_t c = threadIdx.x; c < p.cols; c += kWarp) squares += (from[c] - mean) * (from[c] - mean);
+  for (int64_t c = first; c < p.cols; c += step) {
+    const Lanes<Width> x = load_lanes<Width>(from + c);
+    for (int k = 0; k < Width; ++k) squares += (x[k] - mean) * (x[k] - mean);
+  }
   const float rstd = 1.0f / sqrtf(warp_sum(squares) / float(p.cols) + p.eps);
-  for (int64_t c = threadIdx.x; c < p.cols; c += kWarp)
-    p.y[row * p.cols + c] = p.gamma[c] * ((from[c] - mean) * rstd) + p.beta[c];
+  for (int64_t c = first; c < p.cols; c += step) {
+    Lanes<Width> x = load_lanes<Width>(from + c);
+    const Lanes<Width> gamma = load_lanes<Width>(p.gamma + c), beta = load_lanes<Width>(p.beta + c);
+    for (int k = 0; k < Width; ++k) x[k] = gamma[k] * ((x[k] - mean) * rstd) + beta[k];
+    store_lanes<Width>(p.y + row * p.cols + c, x);
+  }
   if (threadIdx.x == 0 && p.mean != nullptr) {
     p.mean[row] = mean;
     p.rstd[row] = rstd;
   }
 }
 
-/// grid (ceil(rows / Rows)), block (kWarp, Rows)
-template <int Rows>
+/// x and dy are read twice, the second time from a cache.
+/// grid (ceil(rows / Rows)), block (kWarp, Rows); Width divides cols
+template <int Width, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) layer_norm_backward_input(const LayerNormBackward p) {
   const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
   if (row >= p.rows) return;
-  const float *x = p.x + row * p.cols, *dy = p.dy + row * p.cols;
+  const int64_t first = int64_t(threadIdx.x) * Width, step = kWarp * Width;
   const float mean = p.mean[row], rstd = p.rstd[row];
   float sum_h = 0, sum_hx = 0;
-  for (int64_t c = threadIdx.x; c < p.cols; c += kWarp) {
-    const float h = dy[c] * p.gamma[c];
-    sum_h += h;
-    sum_hx += h * ((x[c] - mean) * rstd);
+  for (int64_t c = first; c < p.cols; c += step) {
+    const Lanes<Width> x = load_lanes<Width>(p.x + row * p.cols + c), dy = load_lanes<Width>(p.dy + row * p.cols + c),
+                       gamma = load_lanes<Width>(p.gamma + c);
+    for (int k = 0; k < Width; ++k) {
+      const float h = dy[k] * gamma[k];
+      sum_h += h;
+      sum_hx += h * ((x[k] - mean) * rstd);
+    }
   }
   const float mean_h = warp_sum(sum_h) / float(p.cols);
   const float mean_hx = warp_sum(sum_hx) / float(p.cols);
-  for (int64_t c = threadIdx.x; c < p.cols; c += kWarp) {
-    const float h = dy[c] * p.gamma[c], xhat = (x[c] - mean) * rstd;
-    p.dx[row * p.cols + c] = rstd * (h - mean_h - xhat * mean_hx);
+  for (int64_t c = first; c < p.cols; c += step) {
+    const Lanes<Width> x = load_lanes<Width>(p.x + row * p.cols + c), dy = load_lanes<Width>(p.dy + row * p.cols + c),
+                       gamma = load_lanes<Width>(p.gamma + c);
+    Lanes<Width> dx;
+    for (int k = 0; k < Width; ++k) dx[k] = rstd * (dy[k] * gamma[k] - mean_h - ((x[k] - mean) * rstd) * mean_hx);
+    store_lanes<Width>(p.dx + row * p.cols + c, dx);
   }
 }
 
 /// Sums over the rows of one slot. parts (slots, 2, cols), written: dgamma, then dbeta.
-/// grid (ceil(cols / kWarp), slots), block (kWarp, Rows)
-template <int Rows>
+/// grid (ceil(cols / Width / kWarp), slots), block (kWarp, Rows); Width divides cols
+template <int Width, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows)
     layer_norm_backward_weight(const LayerNormBackward p, float* __restrict__ parts) {
-  const int64_t c = int64_t(blockIdx.x) * kWarp + threadIdx.x, slot = blockIdx.y, slots = gridDim.y;
-  float dgamma = 0, dbeta = 0;
+  const int64_t c = (int64_t(blockIdx.x) * kWarp + threadIdx.x) * Width, slot = blockIdx.y, slots = gridDim.y;
+  Lanes<Width> dgamma = all_lanes<Width>(0.0f), dbeta = all_lanes<Width>(0.0f);
   if (c < p.cols) {  // the others must stay for the barriers
     const int64_t last = p.rows * (slot + 1) / slots;
     for (int64_t r = p.rows * slot / slots + threadIdx.y; r < last; r += Rows) {
-      const float dy = p.dy[r * p.cols + c];
-      dgamma += dy * ((p.x[r * p.cols + c] - p.mean[r]) * p.rstd[r]);
-      dbeta += dy;
+      const Lanes<Width> dy = load_lanes<Width>(p.dy + r * p.cols + c), x = load_lanes<Width>(p.x + r * p.cols + c);
+      const float mean = p.mean[r], rstd = p.rstd[r];
+      for (int k = 0; k < Width; ++k) {
+        dgamma[k] += dy[k] * ((x[k] - mean) * rstd);
+        dbeta[k] += dy[k];
+      }
     }
   }
   dgamma = sum_down_block(dgamma);
   dbeta = sum_down_block(dbeta);
   if (threadIdx.y == 0 && c < p.cols) {
-    parts[slot * 2 * p.cols + c] = dgamma;
-    parts[slot * 2 * p.cols + p.cols + c] = dbeta;
+    store_lanes<Width>(parts + slot * 2 * p.cols + c, dgamma);
+    store_lanes<Width>(parts + slot * 2 * p.cols + p.cols + c, dbeta);
   }
 }
 
@@ -125,9 +152,16 @@ inline void layer_norm_forward(const LayerNormForward& p, Stream stream) {
   constexpr int kRows = 4;
   if (p.rows == 0 || p.cols == 0) return;
   const dim3 grid(blocks_of(p.rows, kRows)), block(kWarp, kRows);
-  if (p.cols <= 4 * kWarp) launch(layer_norm_forward_warp<4, kRows>, grid, block, 0, stream, p);
-  else if (p.cols <= 16 * kWarp) launch(layer_norm_forward_warp<16, kRows>, grid, block, 0, stream, p);
-  else launch(layer_norm_forward_strided<kRows>, grid, block, 0, stream, p);
+  const auto run = [&](auto kernel) { launch(kernel, grid, block, 0, stream, p); };
+  if (p.cols % 4 == 0 && aligned16(p.x, p.gamma, p.beta, p.y)) {
+    if (p.cols <= 4 * kWarp) run(layer_norm_forward_warp<1, 4, kRows>);
+    else if (p.cols <= 16 * kWarp) run(layer_norm_forward_warp<4, 4, kRows>);
+    else run(layer_norm_forward_strided<4, kRows>);
+  } else {
+    if (p.cols <= 4 * kWarp) run(layer_norm_forward_warp<4, 1, kRows>);
+    else if (p.cols <= 16 * kWarp) run(layer_norm_forward_warp<16, 1, kRows>);
+    else run(layer_norm_forward_strided<1, kRows>);
+  }
 }
 
 /// Floats of workspace that the gradients of gamma and beta take.
@@ -139,13 +173,19 @@ inline int64_t layer_norm_backward_workspace(int64_t rows, int64_t cols) {
 inline void layer_norm_backward(const LayerNormBackward& p, float* workspace, Stream stream) {
   constexpr int kRows = 4;
   if (p.cols == 0) return;
+  const bool vectors = p.cols % 4 == 0 && aligned16(p.x, p.dy);
   if (p.dx != nullptr && p.rows != 0)
-    launch(layer_norm_backward_input<kRows>, dim3(blocks_of(p.rows, kRows)), dim3(kWarp, kRows), 0, stream, p);
+    launch(
+        vectors && aligned16(p.gamma, p.dx) ? layer_norm_backward_input<4, kRows> : layer_norm_backward_input<1, kRows>,
+        blocks_of(p.rows, kRows), dim3(kWarp, kRows), 0, stream, p);
   if (p.dgamma == nullptr && p.dbeta == nullptr) return;
   const int64_t slots = column_slots(p.rows);
-  if (slots != 0)
-    launch(layer_norm_backward_weight<kColumnRows>, dim3(blocks_of(p.cols, kWarp), unsigned(slots)),
-           dim3(kWarp, kColumnRows), 0, stream, p, workspace);
+  if (slots != 0) {
+    const bool wide = vectors && aligned16(workspace);
+    launch(wide ? layer_norm_backward_weight<4, kColumnRows> : layer_norm_backward_weight<1, kColumnRows>,
+           dim3(blocks_of(p.cols, kWarp * (wide ? 4 : 1)), unsigned(slots)), dim3(kWarp, kColumnRows), 0, stream, p,
+           workspace);
+  }
   const dim3 grid(blocks_of(p.cols, 128));
   const SlotSums dgamma{workspace, p.dgamma, slots, p.cols, 2 * p.cols};
   const SlotSums dbeta{workspace + p.cols, p.dbeta, slots, p.cols, 2 * p.cols};

@@ -9,7 +9,7 @@
 // columns, so that they read neighbouring floats. Either reads x three times, of which two come from a cache.
 
 #include "clearsky/cpu/softmax.hpp"
-#include "clearsky/cuda/portable.cuh"
+#include "clearsky/cuda/kernels/lanes.cuh"
 
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
@@ -23,22 +23,31 @@ struct SoftmaxBackward {
   bool logarithm;
 };
 
-/// grid (ceil(outer / Rows)), block (kWarp, Rows); inner = 1
-template <int Rows>
+/// grid (ceil(outer / Rows)), block (kWarp, Rows); inner = 1; Width divides n
+template <int Width, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) softmax_rows(const Softmax p) {
   const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
   if (row >= p.outer) return;  // whole warps leave together, so the shuffles below stay safe
   const float* x = p.x + row * p.n;
-  float* y = p.y + row * p.n;
+  const int64_t first = int64_t(threadIdx.x) * Width, step = kWarp * Width;
   float top = -INFINITY;  // passes a NaN by; the sum below takes it up
-  for (int64_t i = threadIdx.x; i < p.n; i += kWarp) top = fmaxf(top, x[i]);
+  for (int64_t i = first; i < p.n; i += step) {
+    const Lanes<Width> v = load_lanes<Width>(x + i);
+    for (int k = 0; k < Width; ++k) top = fmaxf(top, v[k]);
+  }
   top = warp_max(top);
   float sum = 0;
-  for (int64_t i = threadIdx.x; i < p.n; i += kWarp) sum += expf(x[i] - top);
+  for (int64_t i = first; i < p.n; i += step) {
+    const Lanes<Width> v = load_lanes<Width>(x + i);
+    for (int k = 0; k < Width; ++k) sum += expf(v[k] - top);
+  }
   sum = warp_sum(sum);
   const float log_sum = logf(sum);
-  for (int64_t i = threadIdx.x; i < p.n; i += kWarp)
-    y[i] = p.logarithm ? (x[i] - top) - log_sum : expf(x[i] - top) / sum;
+  for (int64_t i = first; i < p.n; i += step) {
+    Lanes<Width> v = load_lanes<Width>(x + i);
+    for (int k = 0; k < Width; ++k) v[k] = p.logarithm ? (v[k] - top) - log_sum : expf(v[k] - top) / sum;
+    store_lanes<Width>(p.y + row * p.n + i, v);
+  }
 }
 
 /// grid (ceil(outer inner / Threads)), block Threads
@@ -56,17 +65,24 @@ __global__ void __launch_bounds__(Threads) softmax_columns(const Softmax p) {
     p.y[i] = p.logarithm ? (p.x[i] - top) - log_sum : expf(p.x[i] - top) / sum;
 }
 
-/// grid (ceil(outer / Rows)), block (kWarp, Rows); inner = 1
-template <int Rows>
+/// grid (ceil(outer / Rows)), block (kWarp, Rows); inner = 1; Width divides n
+template <int Width, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) softmax_backward_rows(const SoftmaxBackward p) {
   const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
   if (row >= p.outer) return;
-  const float *y = p.y + row * p.n, *dy = p.dy + row * p.n;
+  const int64_t first = int64_t(threadIdx.x) * Width, step = kWarp * Width;
   float sum = 0;
-  for (int64_t i = threadIdx.x; i < p.n; i += kWarp) sum += p.logarithm ? dy[i] : dy[i] * y[i];
+  for (int64_t i = first; i < p.n; i += step) {
+    const Lanes<Width> y = load_lanes<Width>(p.y + row * p.n + i), dy = load_lanes<Width>(p.dy + row * p.n + i);
+    for (int k = 0; k < Width; ++k) sum += p.logarithm ? dy[k] : dy[k] * y[k];
+  }
   sum = warp_sum(sum);
-  for (int64_t i = threadIdx.x; i < p.n; i += kWarp)
-    p.dx[row * p.n + i] = p.logarithm ? dy[i] - expf(y[i]) * sum : y[i] * (dy[i] - sum);
+  for (int64_t i = first; i < p.n; i += step) {
+    const Lanes<Width> y = load_lanes<Width>(p.y + row * p.n + i), dy = load_lanes<Width>(p.dy + row * p.n + i);
+    Lanes<Width> dx;
+    for (int k = 0; k < Width; ++k) dx[k] = p.logarithm ? dy[k] - expf(y[k]) * sum : y[k] * (dy[k] - sum);
+    store_lanes<Width>(p.dx + row * p.n + i, dx);
+  }
 }
 
 /// grid (ceil(outer inner / Threads)), block Threads
@@ -85,14 +101,20 @@ __global__ void __launch_bounds__(Threads) softmax_backward_columns(const Softma
 inline void softmax(const Softmax& p, Stream stream) {
   constexpr int kRows = 4;
   if (p.outer * p.n * p.inner == 0) return;
-  if (p.inner == 1) launch(softmax_rows<kRows>, blocks_of(p.outer, kRows), dim3(kWarp, kRows), 0, stream, p);
+  const bool vectors = p.n % 4 == 0 && aligned16(p.x, p.y);
+  if (p.inner == 1)
+    launch(vectors ? softmax_rows<4, kRows> : softmax_rows<1, kRows>, blocks_of(p.outer, kRows), dim3(kWarp, kRows), 0,
+           stream, p);
   else launch(softmax_columns<128>, blocks_of(p.outer * p.inner, 128), 128, 0, stream, p);
 }
 
 inline void softmax_backward(const SoftmaxBackward& p, Stream stream) {
   constexpr int kRows = 4;
   if (p.outer * p.n * p.inner == 0) return;
-  if (p.inner == 1) launch(softmax_backward_rows<kRows>, blocks_of(p.outer, kRows), dim3(kWarp, kRows), 0, stream, p);
+  const bool vectors = p.n % 4 == 0 && aligned16(p.y, p.dy, p.dx);
+  if (p.inner == 1)
+    launch(vectors ? softmax_backward_rows<4, kRows> : softmax_backward_rows<1, kRows>, blocks_of(p.outer, kRows),
+           dim3(kWarp, kRows), 0, stream, p);
   else launch(softmax_backward_columns<128>, blocks_of(p.outer * p.inner, 128), 128, 0, stream, p);
 }
 
