@@ -19,25 +19,31 @@ return () #a program has one kind of instrumentation endif()
                                  func - entry - exit = 0 - Wno - tsan) else()
                             list(APPEND clearsky_lens_options - O1 - fno - vectorize - fno - slp - vectorize) endif()
 
-                                file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR} /
-                                     cuda /*_test.cpp
-${CMAKE_CURRENT_SOURCE_DIR}/lens/*_test.cpp)
-if(CLEARSKY_TEST_FILES)
-list(FILTER sources INCLUDE REGEX "/tests/(${CLEARSKY_TEST_FILES})")
-endif()
-if(NOT sources)
-return()
-endif()
-add_executable(cuda_lens_tests ${sources})
-target_link_libraries(cuda_lens_tests PRIVATE clearsky_test_main clearsky_lens_hooks
-clearsky_own_files clearsky::cuda doctest::doctest) target_include_directories(cuda_lens_tests
-PRIVATE ${CMAKE_CURRENT_SOURCE_DIR}) target_compile_definitions(cuda_lens_tests PRIVATE
-CLEARSKY_SIMT_LENS=1) target_compile_options(cuda_lens_tests PRIVATE ${clearsky_lens_options})
-set_target_properties(cuda_lens_tests PROPERTIES CXX_EXTENSIONS OFF)
-foreach(source ${sources})
-get_filename_component(name ${source} NAME_WE)
-string(REGEX REPLACE "_test$" "" name ${name})
-add_test(NAME lens.${name} COMMAND cuda_lens_tests --source-file=*/
-                                         ${name} _test.cpp ${run_in})
-                                    set_tests_properties(lens.${name} PROPERTIES TIMEOUT 900 FAIL_REGULAR_EXPRESSION
-                                                         "test cases: +0 ") endforeach()
+                                # Programs of their own: those of tests/lens have lenses of their own, and launch what is wrong.
+foreach(folder cuda lens)
+  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.cpp)
+  if(CLEARSKY_TEST_FILES)
+    list(FILTER sources INCLUDE REGEX "/tests/(${CLEARSKY_TEST_FILES})")
+  endif()
+  if(NOT sources)
+    continue()
+  endif()
+  if(folder STREQUAL "cuda")
+    set(target cuda_lens_tests)
+  else()
+    set(target lens_tests)
+  endif()
+  add_executable(${target} ${sources})
+  target_link_libraries(${target} PRIVATE clearsky_test_main clearsky_lens_hooks clearsky_own_files clearsky::cuda
+                                          doctest::doctest)
+  target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+  target_compile_definitions(${target} PRIVATE CLEARSKY_SIMT_LENS=1)
+  target_compile_options(${target} PRIVATE ${clearsky_lens_options})
+  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
+  foreach(source ${sources})
+    get_filename_component(name ${source} NAME_WE)
+    string(REGEX REPLACE "_test$" "" name ${name})
+    add_test(NAME lens.${name} COMMAND ${target} --source-file=*/${name}_test.cpp ${run_in})
+    set_tests_properties(lens.${name} PROPERTIES TIMEOUT 900 FAIL_REGULAR_EXPRESSION "test cases: +0 ")
+  endforeach()
+endforeach()
