@@ -1,25 +1,27 @@
-#The kernels' tests once more, with each access of each kernel seen by the lens (clearsky/simt/lens.hpp), as entries
-#lens.NAME.The files of tests / lens are there for the lens itself.
+# The kernels' tests once more, with each access of each kernel seen by the lens (clearsky/simt/lens.hpp), as entries
+# lens.NAME. The files of tests/lens are there for the lens itself.
 #
-#The compiler puts a call before each access, as for ThreadSanitizer, and hooks.cpp has the functions that are called:
-#so - fsanitize = thread is for compiling and not for linking.Optimisation makes accesses disappear that a device would
-#not do either, but vectors out of single accesses must not be made.
-if (CLEARSKY_SANITIZE)
-return () #a program has one kind of instrumentation endif()
+# The compiler puts a call before each access, as for ThreadSanitizer, and hooks.cpp has the functions that are called:
+# so -fsanitize=thread is for compiling and not for linking. Optimisation makes accesses disappear that a device would
+# not do either, but vectors out of single accesses must not be made.
+if(CLEARSKY_SANITIZE)
+  return()  # a program has one kind of instrumentation
+endif()
 
-    add_library(clearsky_lens_hooks OBJECT lens / hooks.cpp)
-        target_link_libraries(clearsky_lens_hooks PRIVATE clearsky_test_options)
-            target_compile_definitions(clearsky_lens_hooks PUBLIC CLEARSKY_SIMT_LENS = 1)
-                set_target_properties(clearsky_lens_hooks PROPERTIES CXX_EXTENSIONS OFF)
+add_library(clearsky_lens_hooks OBJECT lens/hooks.cpp)
+target_link_libraries(clearsky_lens_hooks PRIVATE clearsky_test_options)
+target_compile_definitions(clearsky_lens_hooks PUBLIC CLEARSKY_SIMT_LENS=1)
+set_target_properties(clearsky_lens_hooks PROPERTIES CXX_EXTENSIONS OFF)
 
-                    set(clearsky_lens_options - fsanitize =
-                            thread - g1 - gdwarf -
-                            4) #addr2line 2.40 mixes up the files of DWARF 5 if (CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-                        list(APPEND clearsky_lens_options - O1 - finline - small - functions-- param tsan - instrument -
-                                 func - entry - exit = 0 - Wno - tsan) else()
-                            list(APPEND clearsky_lens_options - O1 - fno - vectorize - fno - slp - vectorize) endif()
+set(clearsky_lens_options -fsanitize=thread -g1 -gdwarf-4)  # addr2line 2.40 mixes up the files of DWARF 5
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+  list(APPEND clearsky_lens_options -O1 -finline-small-functions --param tsan-instrument-func-entry-exit=0 -Wno-tsan)
+else()
+  list(APPEND clearsky_lens_options -O1 -fno-vectorize -fno-slp-vectorize
+       "SHELL:-mllvm -tsan-instrument-read-before-write=1")
+endif()
 
-                                # Programs of their own: those of tests/lens have lenses of their own, and launch what is wrong.
+# Programs of their own: those of tests/lens have lenses of their own, and launch what is wrong.
 foreach(folder cuda lens)
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.cpp)
   if(CLEARSKY_TEST_FILES)
