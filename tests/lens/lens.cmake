@@ -15,7 +15,8 @@ set_target_properties(clearsky_lens_hooks PROPERTIES CXX_EXTENSIONS OFF)
 
 set(clearsky_lens_options -fsanitize=thread -g1 -gdwarf-4)  # addr2line 2.40 mixes up the files of DWARF 5
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-  list(APPEND clearsky_lens_options -O1 -finline-small-functions --param tsan-instrument-func-entry-exit=0 -Wno-tsan)
+  list(APPEND clearsky_lens_options -O1 -finline-small-functions -Wno-tsan
+       "SHELL:--param tsan-instrument-func-entry-exit=0")
 else()
   list(APPEND clearsky_lens_options -O1 -fno-vectorize -fno-slp-vectorize
        "SHELL:-mllvm -tsan-instrument-read-before-write=1")
