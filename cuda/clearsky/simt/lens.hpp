@@ -99,7 +99,8 @@ struct LensReport {
 
 class LensTracker;
 
-/// While it lives, it sees every access of the kernels that its thread launches. At most one lives at a time.
+/// While it lives, it sees every access of the kernels that its thread launches. At most one lives at a time. Other
+/// threads may use global memory meanwhile, and launch kernels, which it does not see.
 class Lens {
  public:
   explicit Lens(const LensOptions& options = {});
@@ -111,6 +112,8 @@ class Lens {
   std::vector<LensError> errors() const;
   /// The texts of errors(), one a line.
   std::string error_text() const;
+  /// As error_text(), and forgets them.
+  std::string take_errors();
   std::vector<LensLaunch> launches() const;
   LensReport report() const;
   int64_t accesses() const;  ///< seen up to now, those to registers and locals left out

@@ -57,8 +57,8 @@ struct Watcher {
   virtual void copy_waited(const AsyncCopy& copy) = 0;
 };
 
-/// Null while there is no lens. With one, launches run on the thread that made it.
-inline constinit Watcher* watcher = nullptr;
+/// Null while this thread has no lens. With one, the blocks of its launches run on this thread.
+inline constinit thread_local Watcher* watcher = nullptr;
 
 #if CLEARSKY_SIMT_LENS
 

@@ -48,12 +48,17 @@ inline void LensTracker::shared_access(uintptr_t at, size_t bytes, AccessKind ki
 inline lens::Shadow* LensTracker::global_shadow(uintptr_t at, size_t bytes, lens::SiteNumber site) {
   lens::Shadow*& recent = recent_[site % std::size(recent_)];
   if (recent != nullptr && recent->contains(at, bytes)) return recent;
-  lens::Shadow* shadow = find_shadow(at, bytes);
+  lens::Shadow* shadow = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    shadow = find_shadow(at, bytes);
+  }
   if (shadow == nullptr) {
-    // Memory that is older than the lens counts as written.
+    // Memory that is older than the lens counts as written. Asked without the lock, which the memory takes in its own.
     const auto [start, size] = memory_.allocation_of(reinterpret_cast<const void*>(at));
     if (start == nullptr || at + bytes > reinterpret_cast<uintptr_t>(start) + size) return nullptr;
     const auto base = reinterpret_cast<uintptr_t>(start);
+    std::lock_guard lock(mutex_);
     shadow = &global_.insert_or_assign(base, lens::Shadow(base, size, true)).first->second;
   }
   recent = shadow;
@@ -146,8 +151,7 @@ void LensTracker::touch(lens::Cell& c, int bytes, AccessKind kind, lens::SiteNum
   const uint32_t first = Shared ? block_first_ : launch_first_;
   const bool reads = kind != AccessKind::write, writes = kind != AccessKind::read;
   // Who comes to a copy that others just asked for races with it; below.
-  if (Shared && c.flight_epoch >= block_first_ &&
-      (c.flight_epoch < epoch_ || ordered(c.writer, c.write_clock))) {
+  if (Shared && c.flight_epoch >= block_first_ && (c.flight_epoch < epoch_ || ordered(c.writer, c.write_clock))) {
     if (FoundError* e = report(LensErrorKind::copy_under_way, site, c.flight_site)) {
       e->before = here() + (writes ? " writes at " : " reads at ");
       e->middle = " what cp.async copies since ";

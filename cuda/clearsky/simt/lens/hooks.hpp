@@ -46,6 +46,11 @@ std::string Lens::error_text() const {
   for (const LensError& e : errors()) text += e.text + "\n";
   return text;
 }
+std::string Lens::take_errors() {
+  const std::string text = error_text();
+  tracker_->forget_errors();
+  return text;
+}
 std::vector<LensLaunch> Lens::launches() const {
   return tracker_->launches();
 }

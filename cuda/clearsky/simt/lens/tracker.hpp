@@ -30,7 +30,8 @@ struct FoundError {
 class LensTracker final : public Watcher, public MemoryObserver {
  public:
   explicit LensTracker(const LensOptions& options) : options_(options) {
-    CLEARSKY_CHECK(ValueError, watcher == nullptr, "Lens: there is one already; end it before the next one starts");
+    CLEARSKY_CHECK(ValueError, !exists_.exchange(true),
+                   "Lens: there is one already; end it before the next one starts");
     pcs_.push_back(nullptr);
     watcher = this;
     memory_.observe(this);
@@ -38,6 +39,7 @@ class LensTracker final : public Watcher, public MemoryObserver {
   ~LensTracker() override {
     memory_.observe(nullptr);
     watcher = nullptr;
+    exists_ = false;
   }
 
   // Launches.
@@ -70,16 +72,21 @@ class LensTracker final : public Watcher, public MemoryObserver {
   // Global memory, by the host.
   void allocated(const void* p, size_t bytes) override {
     const auto at = reinterpret_cast<uintptr_t>(p);
+    std::lock_guard lock(mutex_);
     global_.insert_or_assign(at, lens::Shadow(at, bytes, false));
   }
   void released(const void* p) override {
+    std::lock_guard lock(mutex_);
     global_.erase(reinterpret_cast<uintptr_t>(p));
     std::fill(std::begin(recent_), std::end(recent_), nullptr);
   }
   void written(const void* p, size_t bytes) override { initialize(p, bytes, true); }
   void forgotten(const void* p, size_t bytes) override { initialize(p, bytes, false); }
 
-  const std::vector<FoundError>& found() const { return errors_; }
+  void forget_errors() {
+    errors_.clear();
+    error_at_.clear();
+  }
   std::vector<LensError> errors();
   std::vector<LensLaunch> launches();
   int64_t accesses() const { return accesses_; }
@@ -89,6 +96,7 @@ class LensTracker final : public Watcher, public MemoryObserver {
 
   void initialize(const void* p, size_t bytes, bool to) {
     const auto at = reinterpret_cast<uintptr_t>(p);
+    std::lock_guard lock(mutex_);
     if (lens::Shadow* s = find_shadow(at, bytes)) s->set_initialized(at - s->base, bytes, to);
   }
   /// The allocation that has all of these bytes, of those that were made since the lens is there.
@@ -171,6 +179,9 @@ class LensTracker final : public Watcher, public MemoryObserver {
   } recent_pcs_[1024];
   lens::Symbols symbols_;
 
+  static inline std::atomic<bool> exists_ = false;
+
+  std::mutex mutex_;                          // of what follows: other threads may allocate
   std::map<uintptr_t, lens::Shadow> global_;  // by start
   lens::Shadow* recent_[64] = {};             // by site
   lens::Shadow shared_;
