@@ -72,7 +72,7 @@ __device__ __forceinline__ void fetch_row(float* to, const float* x, const Strip
   }
 }
 
-/// Width neighbours from shared memory.
+/// Width neighbours, in one access.
 template <int Width>
 __device__ __forceinline__ void load_channels(float (&v)[Width], const float* from) {
   if constexpr (Width == 4) {
@@ -112,7 +112,7 @@ __global__ void __launch_bounds__(kStripThreads) depthwise3x3(const Depthwise3x3
     bias[v] = inside && p.bias != nullptr ? p.bias[channel + v] : 0.0f;
   }
 
-  // Row i of the ring's is row first_row - 1 + i of the image.
+  // The strip's row i of x is the image's row first_row - 1 + i.
   const int rows = strip.last_row - strip.first_row + 2;
   const auto fetch = [&](int i) {
     const int row = strip.first_row - 1 + i;
