@@ -22,6 +22,7 @@
 #include "clearsky/ops/norm.hpp"
 #include "clearsky/ops/pixel_shuffle.hpp"
 #include "clearsky/ops/pool.hpp"
+#include "clearsky/ops/prompt_fusion.hpp"
 #include "clearsky/ops/resize.hpp"
 #include "clearsky/ops/softmax.hpp"
 #include "clearsky/ops/ssim.hpp"
@@ -109,6 +110,8 @@ inline void enable(const DeviceLibrary& library) {
   ops::simple_gate_backward<float>.slots[d] = k.simple_gate_backward;
   ops::mix_forward<float>.slots[d] = k.mix_forward;
   ops::mix_backward<float>.slots[d] = k.mix_backward;
+  ops::prompt_fusion_forward<float>.slots[d] = k.prompt_fusion_forward;
+  ops::prompt_fusion_backward<float>.slots[d] = k.prompt_fusion_backward;
   ops::channel_attention_forward<float>.slots[d] = k.channel_attention_forward;
   ops::channel_attention_backward<float>.slots[d] = k.channel_attention_backward;
   ops::attention_forward<float>.slots[d] = k.attention_forward;

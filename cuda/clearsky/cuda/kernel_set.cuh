@@ -22,6 +22,7 @@
 #include "clearsky/cuda/kernels/pad.cuh"
 #include "clearsky/cuda/kernels/pixel_shuffle.cuh"
 #include "clearsky/cuda/kernels/pool.cuh"
+#include "clearsky/cuda/kernels/prompt_fusion.cuh"
 #include "clearsky/cuda/kernels/reduce.cuh"
 #include "clearsky/cuda/kernels/resize.cuh"
 #include "clearsky/cuda/kernels/softmax.cuh"
@@ -184,6 +185,8 @@ inline KernelSet kernel_set() {
   k.simple_gate_forward = CLEARSKY_PLAIN(simple_gate_forward);
   k.simple_gate_backward = CLEARSKY_PLAIN(simple_gate_backward);
   k.mix_forward = CLEARSKY_PLAIN(mix_forward);
+  k.prompt_fusion_forward = CLEARSKY_PLAIN(prompt_fusion_forward);
+  k.prompt_fusion_backward = CLEARSKY_WITH_WORKSPACE(prompt_fusion_backward);
   k.channel_attention_forward = CLEARSKY_PRECISE_WITH_WORKSPACE(channel_attention_forward);
   k.channel_attention_backward = CLEARSKY_PRECISE_WITH_WORKSPACE(channel_attention_backward);
   k.attention_forward = CLEARSKY_PLAIN(attention_forward);

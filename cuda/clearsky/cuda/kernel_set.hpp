@@ -20,6 +20,7 @@
 #include "clearsky/cpu/pad.hpp"
 #include "clearsky/cpu/pixel_shuffle.hpp"
 #include "clearsky/cpu/pool.hpp"
+#include "clearsky/cpu/prompt_fusion.hpp"
 #include "clearsky/cpu/reduce.hpp"
 #include "clearsky/cpu/resize.hpp"
 #include "clearsky/cpu/softmax.hpp"
@@ -68,6 +69,8 @@ struct KernelSet {
   Launcher<cpu::GateBackward<float>> gelu_gate_backward, simple_gate_backward;
   Launcher<cpu::MixForward<float>> mix_forward;
   Launcher<cpu::MixBackward<float>> mix_backward;
+  Launcher<cpu::PromptFusionForward<float>> prompt_fusion_forward;
+  Launcher<cpu::PromptFusionBackward<float>> prompt_fusion_backward;
   Launcher<cpu::ChannelAttentionForward<float>> channel_attention_forward;
   Launcher<cpu::ChannelAttentionBackward<float>> channel_attention_backward;
   Launcher<cpu::AttentionForward<float>> attention_forward;
