@@ -17,6 +17,7 @@
 #include "clearsky/cuda/kernels/pad.cuh"
 #include "clearsky/cuda/kernels/pixel_shuffle.cuh"
 #include "clearsky/cuda/kernels/pool.cuh"
+#include "clearsky/cuda/kernels/random.cuh"
 #include "clearsky/cuda/kernels/reduce.cuh"
 #include "clearsky/cuda/kernels/resize.cuh"
 #include "clearsky/cuda/kernels/softmax.cuh"
@@ -144,6 +145,14 @@ void use_attention(const AttentionForward& f, const AttentionBackward& b, const 
   window_attention_backward(w, workspace, stream);
   channel_attention_forward(cf, precision, workspace, stream);
   channel_attention_backward(cb, precision, workspace, stream);
+}
+
+void use_random(const UniformDraw& u, const NormalDraw& n, const IntegerDraw<int64_t>& i, const DropoutMask& d,
+                Stream stream) {
+  rand_uniform(u, stream);
+  rand_normal(n, stream);
+  rand_integers(i, stream);
+  dropout_mask(d, stream);
 }
 
 }  // namespace clearsky::cuda
