@@ -78,6 +78,7 @@ void check_integers(int64_t low, int64_t high) {
 TEST_CASE("integers: the CPU's, up to the widest range") {
   check_integers<int64_t>(-5, 6);
   check_integers<int64_t>(0, 1);
+  check_integers<int64_t>(0, 0x7fffffff);  // not a power of two: the low product carries into the high one
   check_integers<int64_t>(-(int64_t(1) << 40), (int64_t(1) << 31) - (int64_t(1) << 40));
   check_integers<uint8_t>(0, 256);
   check_integers<float>(-3, 1000);
