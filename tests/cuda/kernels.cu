@@ -2,6 +2,7 @@
 #include "clearsky/cuda/kernels/adam.cuh"
 #include "clearsky/cuda/kernels/attention.cuh"
 #include "clearsky/cuda/kernels/channel_attention.cuh"
+#include "clearsky/cuda/kernels/compare.cuh"
 #include "clearsky/cuda/kernels/conv.cuh"
 #include "clearsky/cuda/kernels/conv_depthwise.cuh"
 #include "clearsky/cuda/kernels/copy.cuh"
@@ -153,6 +154,11 @@ void use_random(const UniformDraw& u, const NormalDraw& n, const IntegerDraw<int
   rand_normal(n, stream);
   rand_integers(i, stream);
   dropout_mask(d, stream);
+}
+void use_compare(const Compare<float>& f, const Compare<int64_t>& i, const Compare<uint8_t>& b, Stream stream) {
+  compare(f, stream);
+  compare(i, stream);
+  compare(b, stream);
 }
 
 }  // namespace clearsky::cuda
