@@ -2,6 +2,7 @@
 #include "clearsky/cuda/kernels/adam.cuh"
 #include "clearsky/cuda/kernels/attention.cuh"
 #include "clearsky/cuda/kernels/channel_attention.cuh"
+#include "clearsky/cuda/kernels/compare.cuh"
 #include "clearsky/cuda/kernels/conv.cuh"
 #include "clearsky/cuda/kernels/conv_depthwise.cuh"
 #include "clearsky/cuda/kernels/copy.cuh"
@@ -17,6 +18,7 @@
 #include "clearsky/cuda/kernels/pad.cuh"
 #include "clearsky/cuda/kernels/pixel_shuffle.cuh"
 #include "clearsky/cuda/kernels/pool.cuh"
+#include "clearsky/cuda/kernels/random.cuh"
 #include "clearsky/cuda/kernels/reduce.cuh"
 #include "clearsky/cuda/kernels/prompt_fusion.cuh"
 #include "clearsky/cuda/kernels/resize.cuh"
@@ -149,6 +151,19 @@ void use_attention(const AttentionForward& f, const AttentionBackward& b, const 
   window_attention_backward(w, workspace, stream);
   channel_attention_forward(cf, precision, workspace, stream);
   channel_attention_backward(cb, precision, workspace, stream);
+}
+
+void use_random(const UniformDraw& u, const NormalDraw& n, const IntegerDraw<int64_t>& i, const DropoutMask& d,
+                Stream stream) {
+  rand_uniform(u, stream);
+  rand_normal(n, stream);
+  rand_integers(i, stream);
+  dropout_mask(d, stream);
+}
+void use_compare(const Compare<float>& f, const Compare<int64_t>& i, const Compare<uint8_t>& b, Stream stream) {
+  compare(f, stream);
+  compare(i, stream);
+  compare(b, stream);
 }
 
 }  // namespace clearsky::cuda
