@@ -4,6 +4,7 @@
 #include "clearsky/optim/adamw.hpp"
 #include "clearsky/optim/clip.hpp"
 #include "clearsky/optim/ema.hpp"
+#include "clearsky/optim/loss_scaler.hpp"
 #include "clearsky/optim/optimizer.hpp"
 #include "clearsky/optim/parameter_set.hpp"
 #include "clearsky/optim/schedule.hpp"

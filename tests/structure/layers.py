@@ -29,7 +29,7 @@ BELOW = {
     "train": ["data", "tdpcr", "optim", "metrics"],
     # In cuda/. Nothing in include/ stands above them.
     "simt": ["core"],
-    "cuda": ["simt", "ops"],
+    "cuda": ["simt", "optim"],
 }
 IN_CUDA = {"simt", "cuda"}
 # Third-party headers, and the layers that may include them.
