@@ -173,14 +173,15 @@ def self_test():
             "core/up.hpp": '#include "clearsky/ops/a.hpp"\n',
             "ops/a.hpp": '#include "clearsky/ops/b.hpp"\n',
             "ops/b.hpp": '#include "clearsky/ops/a.hpp"\n#include <gdal.h>\n#include "clearsky/cuda/k.cuh"\n',
-            "../../cuda/clearsky/cuda/k.cuh": '#include "clearsky/nn/linear.hpp"\n',
+            "../../cuda/clearsky/cuda/k.cuh": '#include "clearsky/tdpcr/model.hpp"\n',
             "nn/linear.hpp": "",
+            "tdpcr/model.hpp": "",
         }.items():
             path = base / "include/clearsky" / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text("#pragma once\n" + text)
         problems = "\n".join(check(base)[2])
-        for wanted in ("ops stands below cuda", "cuda stands below nn", "core stands below ops", "cycle: ",
+        for wanted in ("ops stands below cuda", "cuda stands below tdpcr", "core stands below ops", "cycle: ",
                        "<gdal.h>, which ops may not need", "clearsky.hpp: is missing"):
             assert wanted in problems, f"the layer test no longer sees: {wanted}\n{problems}"
 
