@@ -135,6 +135,13 @@ class PromptGate {
       std::copy_n(projected, size, out);
       return;
     }
+    if (s_.prompt_height == s_.height && s_.prompt_width == s_.width) {
+      const T* prompt = prompt_ + (n * s_.height + r) * size;
+      for (int64_t i = 0; i < size; i += kLane)
+        store_partial(out + i, Vec<T>(load_partial(projected + i, size - i) + load_partial(prompt + i, size - i)),
+                      size - i);
+      return;
+    }
     const int64_t prompt_size = s_.prompt_width * s_.channels, first = rows_.first[size_t(r)];
     const T* image = prompt_ + n * s_.prompt_height * prompt_size;
     for (int64_t i = 0; i < prompt_size; i += kLane)
