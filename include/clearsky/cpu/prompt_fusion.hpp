@@ -10,7 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 
-#include "clearsky/cpu/conv.hpp"
+#include "clearsky/cpu/conv_depthwise.hpp"
 #include "clearsky/cpu/resize.hpp"
 #include "clearsky/cpu/simd_math.hpp"
 
@@ -119,7 +119,6 @@ class PromptGate {
     return vec_sigmoid<T>(load_partial(context + c, s_.channels - c) + b);
   }
 
-  const T* tap(int64_t k) const { return taps_.data() + k * padded_; }
   int64_t padded() const { return padded_; }
 
  private:
@@ -134,6 +133,13 @@ class PromptGate {
     const T* projected = projected_ + (n * s_.height + r) * size;
     if (prompt_ == nullptr) {
       std::copy_n(projected, size, out);
+      return;
+    }
+    if (s_.prompt_height == s_.height && s_.prompt_width == s_.width) {
+      const T* prompt = prompt_ + (n * s_.height + r) * size;
+      for (int64_t i = 0; i < size; i += kLane)
+        store_partial(out + i, Vec<T>(load_partial(projected + i, size - i) + load_partial(prompt + i, size - i)),
+                      size - i);
       return;
     }
     const int64_t prompt_size = s_.prompt_width * s_.channels, first = rows_.first[size_t(r)];
@@ -192,83 +198,63 @@ void prompt_fusion_forward(const PromptFusionForward<T>& p) {
   });
 }
 
+/// s and h are kept for the convolution's gradients, which have kernels of their own.
 template <class T>
 void prompt_fusion_backward(const PromptFusionBackward<T>& p) {
   constexpr int64_t kLane = kLanes<T>;
   const PromptFusionSizes& s = p.s;
-  const int64_t channels = s.channels, row = s.width * channels;
+  const int64_t channels = s.channels, row = s.width * channels, numel = s.batch * s.height * row;
   if (channels == 0) return;
   const detail::PromptGate<T> gates(p);
   const int64_t padded = gates.padded();
   const bool wants_spread = p.dprojected != nullptr || p.dprompt != nullptr;
-  const Scratch<T> h_map(wants_spread ? s.batch * s.height * row : 1);
-  // Per slot and channel: the sums for dweight, and of h.
+  const Scratch<T> slopes(wants_spread || p.dweight != nullptr ? numel : 0), map(p.dweight != nullptr ? numel : 0);
   const int64_t slots = (std::min)(int64_t(16), s.height / 8 + 1);  // of each image
-  const Scratch<T> parts(s.batch * slots * 10 * padded);
+  const Scratch<T> parts(s.batch * slots * padded);
   parallel_for(s.batch * slots, 1, [&](int64_t begin, int64_t end) {
     typename detail::PromptGate<T>::Rows rows(gates);
     for (int64_t t = begin; t < end; ++t) {
       const int64_t n = t / slots, slot = t % slots;
-      T* part = parts.data() + t * 10 * padded;
-      std::fill_n(part, 10 * padded, T(0));
+      T* part = parts.data() + t * padded;
+      std::fill_n(part, padded, T(0));
       for (int64_t h = s.height * slot / slots; h < s.height * (slot + 1) / slots; ++h) {
         gates.advance(rows, n, h);
+        const int64_t start = (n * s.height + h) * row;
+        if (p.dweight != nullptr) std::copy_n(gates.at(rows, h, 0, 1, 1, 0), row, map.data() + start);
         for (int64_t w = 0; w < s.width; ++w)
           for (int64_t c = 0; c < channels; c += kLane) {
-            const int64_t left = channels - c, at = (n * s.height + h) * row + w * channels + c;
+            const int64_t left = channels - c, at = start + w * channels + c;
             const Vec<T> gate = gates.gate(rows, p.context + n * channels, h, w, c);
             const Vec<T> o = load_partial(p.optical + at, left), v = load_partial(p.sar + at, left);
             const Vec<T> g = load_partial(p.dy + at, left);
             const Vec<T> slope = g * (p.replace ? v - o : v) * (gate * (T(1) - gate));
             if (p.doptical != nullptr) store_partial(p.doptical + at, p.replace ? g * (T(1) - gate) : g, left);
             if (p.dsar != nullptr) store_partial(p.dsar + at, Vec<T>(g * gate), left);
-            if (wants_spread) store_partial(h_map.data() + at, slope, left);
-            // Lanes behind the last channel take part with what is next in memory; nobody reads their sums.
-            if (p.dweight != nullptr)
-              for (int64_t k = 0; k < 9; ++k)
-                store(part + k * padded + c,
-                      Vec<T>(load(part + k * padded + c) + slope * load(gates.at(rows, h, w, k / 3, k % 3, c))));
-            store(part + 9 * padded + c, Vec<T>(load(part + 9 * padded + c) + slope));
+            if (wants_spread || p.dweight != nullptr) store_partial(slopes.data() + at, slope, left);
+            store(part + c, Vec<T>(load(part + c) + slope));
           }
       }
     }
   });
-  if (p.dcontext != nullptr)
-    for (int64_t n = 0; n < s.batch; ++n)
-      for (int64_t c = 0; c < channels; ++c) {
-        T sum = 0;
-        for (int64_t t = n * slots; t < (n + 1) * slots; ++t) sum += parts[(t * 10 + 9) * padded + c];
-        p.dcontext[n * channels + c] = sum;
-      }
-  for (int64_t k = 0; k < 10; ++k)
-    for (int64_t c = 0; c < channels; ++c) {
-      if ((k == 9 ? p.dbias : p.dweight) == nullptr) continue;
+  for (int64_t c = 0; c < channels; ++c) {
+    T all = 0;
+    for (int64_t n = 0; n < s.batch; ++n) {
       T sum = 0;
-      for (int64_t t = 0; t < s.batch * slots; ++t) sum += parts[(t * 10 + k) * padded + c];
-      if (k == 9) p.dbias[c] = sum;
-      else p.dweight[c * 9 + k] = sum;
+      for (int64_t t = n * slots; t < (n + 1) * slots; ++t) sum += parts[t * padded + c];
+      if (p.dcontext != nullptr) p.dcontext[n * channels + c] = sum;
+      all += sum;
     }
-  if (!wants_spread) return;
+    if (p.dbias != nullptr) p.dbias[c] = all;
+  }
 
-  // The convolution's transpose gathers: no pixel is written twice.
-  const Scratch<T> own(p.dprojected == nullptr ? s.batch * s.height * row : 1);
+  const ConvShape conv{s.batch,  s.height, s.width, channels, channels, 3, 3, channels,
+                       s.height, s.width,  1,       1,        1,        1, 1};
+  if (p.dweight != nullptr)
+    conv2d_depthwise_weight_gradient(Conv2dWeightGradient<T>{map.data(), slopes.data(), p.dweight, conv});
+  if (!wants_spread) return;
+  const Scratch<T> own(p.dprojected == nullptr ? numel : 0);
   T* spread = p.dprojected == nullptr ? own.data() : p.dprojected;
-  if (row != 0)
-    parallel_for(s.batch * s.height, (std::max)(int64_t(1), 16384 / row), [&](int64_t begin, int64_t end) {
-      for (int64_t r = begin; r < end; ++r)
-        for (int64_t w = 0; w < s.width; ++w)
-          for (int64_t c = 0; c < channels; c += kLane) {
-            const int64_t left = channels - c;
-            Vec<T> sum{};
-            for (int64_t k = 0; k < 9; ++k) {
-              const int64_t i = r % s.height + 1 - k / 3, j = w + 1 - k % 3;
-              if (i < 0 || i >= s.height || j < 0 || j >= s.width) continue;
-              sum +=
-                  load(gates.tap(k) + c) * load_partial(h_map.data() + (r + 1 - k / 3) * row + j * channels + c, left);
-            }
-            store_partial(spread + r * row + w * channels + c, sum, left);
-          }
-    });
+  conv2d_depthwise_data_gradient(Conv2dDataGradient<T>{slopes.data(), p.weight, spread, conv});
   if (p.dprompt != nullptr)
     resize_transpose(Resize<T>{spread, p.dprompt, s.batch, s.prompt_height, s.prompt_width, s.height, s.width, channels,
                                Interpolation::bilinear});

@@ -7,6 +7,7 @@
 #include "clearsky/ops/concat.hpp"
 #include "clearsky/ops/fusion.hpp"
 #include "clearsky/ops/pool.hpp"
+#include "clearsky/ops/prompt_fusion.hpp"
 #include "clearsky/ops/resize.hpp"
 #include "clearsky/tdpcr/config.hpp"
 
@@ -62,20 +63,27 @@ struct SpatialBias {
   /// @param normed  (N, H, W, C)
   /// @param prompt  (N, h, w, C_p + 1) of any size, or undefined for zeros
   Tensor<T> operator()(const Tensor<T>& normed, const Tensor<T>& prompt) const {
-    const int64_t channels = normed.size(3), height = normed.size(1), width = normed.size(2);
-    Tensor<T> sum = detail::part_of_pointwise(normed, project.weight.value, 0);
+    Tensor<T> sum = of_normed(normed);
     if (prompt.defined()) {
-      CLEARSKY_CHECK(ShapeError, channels + prompt.size(3) == project.weight.value.size(3),
-                     "SpatialBias: a prompt map ", prompt.shape(), " where ", project.weight.value.size(3) - channels,
-                     " channels are expected");
+      check_prompt(normed.size(3), prompt);
+      const int64_t height = normed.size(1), width = normed.size(2);
       // Resizing and a convolution without window or bias commute: both are done at the smaller size.
       const bool enlarges = prompt.size(1) <= height;
-      const auto convolve = [&](const Tensor<T>& q) {
-        return detail::part_of_pointwise(q, project.weight.value, channels);
-      };
-      sum = sum + (enlarges ? resize(convolve(prompt), height, width) : convolve(resize(prompt, height, width)));
+      sum = sum + (enlarges ? resize(of_prompt(prompt), height, width) : of_prompt(resize(prompt, height, width)));
     }
     return depthwise(sum);
+  }
+
+  /// The convolution's parts, each at its own size.
+  Tensor<T> of_normed(const Tensor<T>& normed) const {
+    return detail::part_of_pointwise(normed, project.weight.value, 0);
+  }
+  Tensor<T> of_prompt(const Tensor<T>& prompt) const {
+    return detail::part_of_pointwise(prompt, project.weight.value, project.weight.value.size(0));
+  }
+  void check_prompt(int64_t channels, const Tensor<T>& prompt) const {
+    CLEARSKY_CHECK(ShapeError, channels + prompt.size(3) == project.weight.value.size(3), "SpatialBias: a prompt map ",
+                   prompt.shape(), " where ", project.weight.value.size(3) - channels, " channels are expected");
   }
 
   template <class Visit>
@@ -132,6 +140,12 @@ struct FusionBlock {
         break;
     }
     const FusionMode mode = kind == Fusion::replace ? FusionMode::replace : FusionMode::inject;
+    if (prompt.defined() && prompt.size(1) <= optical.size(1) && prompt.size(2) <= optical.size(2)) {
+      spatial.check_prompt(optical.size(3), prompt);
+      return prompt_guided_fusion(optical, sar(sar_feature), spatial.of_normed(norm(optical)),
+                                  spatial.of_prompt(prompt), context(optical, sar_feature),
+                                  spatial.depthwise.weight.value, spatial.depthwise.bias.value, mode, reliance);
+    }
     return prompt_guided_mix(optical, sar(sar_feature), context(optical, sar_feature), spatial(norm(optical), prompt),
                              mode, reliance);
   }

@@ -82,25 +82,28 @@ __device__ __forceinline__ Lanes<Width> fusion_gate(const float (*corner)[Channe
   return b;
 }
 
-inline constexpr int kFusionRows = 8, kFusionColumns = 16, kFusionChannels = 32;
+inline constexpr int kFusionColumns = 16, kFusionChannels = 32;
+/// Rows of a tile: fewer where a thread takes single channels, and so more pixels of its own.
+template <int Width>
+inline constexpr int kFusionRows = Width == 4 ? 8 : 4;
 
 /// With reliance a block takes all channels of its pixels, one piece after the other; else one piece.
 /// grid (tiles along the width, tiles along the height, batch x pieces of channels or batch), block kFusionThreads
 template <int Width>
 __global__ void __launch_bounds__(kFusionThreads)
     prompt_fusion_forward_tiles(const PromptFusionForward p, int64_t pieces) {
-  constexpr int kColumns = kFusionColumns + 2, kGroups = kFusionChannels / Width;
-  constexpr int kAtOnce = kFusionThreads / kGroups, kRounds = kFusionRows * kFusionColumns / kAtOnce;
-  CLEARSKY_SHARED(float, tile, [(kFusionRows + 2) * kColumns][kFusionChannels]);
+  constexpr int kRows = kFusionRows<Width>, kColumns = kFusionColumns + 2, kGroups = kFusionChannels / Width;
+  constexpr int kAtOnce = kFusionThreads / kGroups, kRounds = kRows * kFusionColumns / kAtOnce;
+  CLEARSKY_SHARED(float, tile, [(kRows + 2) * kColumns][kFusionChannels]);
   CLEARSKY_SHARED(float, taps, [10][kFusionChannels]);
   const int64_t n = blockIdx.z / pieces, piece = blockIdx.z - n * pieces;
-  const int64_t top = int64_t(blockIdx.y) * kFusionRows, left = int64_t(blockIdx.x) * kFusionColumns;
+  const int64_t top = int64_t(blockIdx.y) * kRows, left = int64_t(blockIdx.x) * kFusionColumns;
   const int k = int(threadIdx.x) % kGroups * Width, first_pixel = int(threadIdx.x) / kGroups;
 
   float total[kRounds] = {};
   for (int64_t first = piece * kFusionChannels; first < p.s.channels; first += pieces * kFusionChannels) {
     load_fusion_taps(p.weight, p.bias, first, p.s.channels, taps);
-    make_fusion_tile<Width, kFusionRows + 2, kColumns>(p, n, top - 1, left - 1, first, tile);
+    make_fusion_tile<Width, kRows + 2, kColumns>(p, n, top - 1, left - 1, first, tile);
     __syncthreads();
     const int64_t c = first + k;
     if (c < p.s.channels) {
@@ -246,7 +249,7 @@ __global__ void __launch_bounds__(Threads)
 
 /// @throws ShapeError where a grid cannot have that many tiles, or a position would not fit 32 bits
 inline void check_prompt_fusion(const char* op, const PromptFusionSizes& s, int64_t deep) {
-  const int64_t rows = (s.height + kFusionRows - 1) / kFusionRows;
+  const int64_t rows = (s.height + kFusionRows<1> - 1) / kFusionRows<1>;
   CLEARSKY_CHECK(ShapeError, deep <= 65525 && rows <= 65535, op, ": ", s.batch, " images of ", s.height, " rows and ",
                  s.channels, " channels, more than a grid can have; cut the batch in parts");
   const int64_t height = (2 * s.height + 1) * s.prompt_height, width = (2 * s.width + 1) * s.prompt_width;
@@ -263,7 +266,8 @@ inline void prompt_fusion_forward(const PromptFusionForward& p, Stream stream) {
   check_prompt_fusion("prompt_fusion_forward", s, s.batch * pieces);
   const bool vectors = s.channels % 4 == 0 && aligned16(p.optical, p.sar, p.projected, p.prompt, p.context, p.y);
   launch(vectors ? prompt_fusion_forward_tiles<4> : prompt_fusion_forward_tiles<1>,
-         dim3(blocks_of(s.width, kFusionColumns), blocks_of(s.height, kFusionRows), unsigned(s.batch * pieces)),
+         dim3(blocks_of(s.width, kFusionColumns), blocks_of(s.height, vectors ? kFusionRows<4> : kFusionRows<1>),
+              unsigned(s.batch * pieces)),
          kFusionThreads, 0, stream, p, pieces);
 }
 
