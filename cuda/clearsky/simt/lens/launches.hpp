@@ -40,7 +40,6 @@ inline void LensTracker::block_begins(const cuda::uint3& index, const SharedMemo
   blocks_.emplace_back(epoch_, index);
   arrays_.clear();
   shared_.base = reinterpret_cast<uintptr_t>(shared.base());
-  shared_.bytes = SharedMemory::kCapacity;
 }
 
 inline void LensTracker::block_ends() {

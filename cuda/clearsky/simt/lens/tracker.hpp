@@ -83,7 +83,8 @@ class LensTracker final : public Watcher, public MemoryObserver {
   void written(const void* p, size_t bytes) override { initialize(p, bytes, true); }
   void forgotten(const void* p, size_t bytes) override { initialize(p, bytes, false); }
 
-  void forget_errors() {
+  void forget() {
+    launched_.clear();
     errors_.clear();
     error_at_.clear();
   }
