@@ -49,7 +49,7 @@ enum class LensErrorKind {
   not_device_memory,
   uninitialized,   ///< shared or global memory that nobody wrote
   copy_under_way,  ///< access to what an asynchronous copy has not been waited for
-  nothing_seen,    ///< launches of kernels that were compiled without instrumentation
+  nothing_seen,    ///< since the lens is there: kernels that were compiled without instrumentation
 };
 
 struct LensError {

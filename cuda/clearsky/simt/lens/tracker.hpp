@@ -208,7 +208,7 @@ class LensTracker final : public Watcher, public MemoryObserver {
   lens::Requests requests_;
   LensLaunch sums_;
   std::vector<Launched> launched_;
-  int64_t accesses_ = 0, launches_ = 0, accesses_before_ = 0;
+  int64_t accesses_ = 0;
   std::vector<FoundError> errors_;
   std::map<std::tuple<AnyKernel, LensErrorKind, lens::SiteNumber, lens::SiteNumber>, size_t> error_at_;
 };
