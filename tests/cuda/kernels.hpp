@@ -6,6 +6,8 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <limits>
 #include <map>
@@ -22,11 +24,16 @@
 namespace clearsky::test {
 
 /// Under the lens: whether every launch up to now was as it must be. The lens comes with the first call, before the
-/// first memory; it is never destroyed.
+/// first memory; it is never destroyed. With CLEARSKY_LENS_TABLES in the environment, every launch is printed as a
+/// table.
 inline void check_with_lens() {
 #if !defined(__CUDACC__) && CLEARSKY_SIMT_LENS
-  static simt::Lens* const lens = new simt::Lens({.statistics = false});
-  const std::string errors = lens->take_errors();
+  static const bool tables = std::getenv("CLEARSKY_LENS_TABLES") != nullptr;
+  static simt::Lens* const lens = new simt::Lens({.statistics = tables});
+  const simt::LensReport seen = lens->take();
+  if (!seen.launches.empty()) std::puts(seen.table().c_str());
+  std::string errors;
+  for (const simt::LensError& e : seen.errors) errors += e.text + "\n";
   CAPTURE(errors);
   CHECK(errors.empty());
 #endif

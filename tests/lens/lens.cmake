@@ -50,3 +50,14 @@ foreach(folder cuda lens)
     set_tests_properties(lens.${name} PROPERTIES TIMEOUT 900 FAIL_REGULAR_EXPRESSION "test cases: +0 ")
   endforeach()
 endforeach()
+
+# The study of docs/kernels, which quotes what it prints.
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT CLEARSKY_TEST_FILES)
+  add_executable(study_transpose ${PROJECT_SOURCE_DIR}/examples/kernel_study/transpose.cpp)
+  target_link_libraries(study_transpose PRIVATE clearsky_lens_hooks clearsky_own clearsky::cuda)
+  target_compile_definitions(study_transpose PRIVATE CLEARSKY_SIMT_LENS=1)
+  target_compile_options(study_transpose PRIVATE ${clearsky_lens_options})
+  set_target_properties(study_transpose PROPERTIES CXX_EXTENSIONS OFF)
+  add_test(NAME example.kernel_study COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/lens/study.sh $<TARGET_FILE:study_transpose>
+           ${run_in})
+endif()

@@ -49,7 +49,7 @@ enum class LensErrorKind {
   not_device_memory,
   uninitialized,   ///< shared or global memory that nobody wrote
   copy_under_way,  ///< access to what an asynchronous copy has not been waited for
-  nothing_seen,    ///< launches of kernels that were compiled without instrumentation
+  nothing_seen,    ///< since the lens is there: kernels that were compiled without instrumentation
 };
 
 struct LensError {
@@ -112,10 +112,10 @@ class Lens {
   std::vector<LensError> errors() const;
   /// The texts of errors(), one a line.
   std::string error_text() const;
-  /// As error_text(), and forgets them.
-  std::string take_errors();
   std::vector<LensLaunch> launches() const;
   LensReport report() const;
+  /// As report(), and forgets launches and errors.
+  LensReport take();
   int64_t accesses() const;  ///< seen up to now, those to registers and locals left out
 
  private:

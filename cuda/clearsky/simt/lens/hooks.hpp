@@ -46,11 +46,6 @@ std::string Lens::error_text() const {
   for (const LensError& e : errors()) text += e.text + "\n";
   return text;
 }
-std::string Lens::take_errors() {
-  const std::string text = error_text();
-  tracker_->forget_errors();
-  return text;
-}
 std::vector<LensLaunch> Lens::launches() const {
   return tracker_->launches();
 }
@@ -62,6 +57,11 @@ std::string LensReport::table() const {
 }
 std::string LensReport::json() const {
   return report_json(*this);
+}
+LensReport Lens::take() {
+  LensReport taken = report();
+  tracker_->forget();
+  return taken;
 }
 int64_t Lens::accesses() const {
   return tracker_->accesses();

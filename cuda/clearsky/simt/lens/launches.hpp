@@ -17,14 +17,12 @@ inline void LensTracker::launch_begins(AnyKernel kernel, const cuda::dim3& grid,
   sums_.grid[0] = grid.x, sums_.grid[1] = grid.y, sums_.grid[2] = grid.z;
   sums_.block[0] = block.x, sums_.block[1] = block.y, sums_.block[2] = block.z;
   if (options_.statistics) requests_.start_launch(int(block.x * block.y * block.z));
-  ++launches_;
-  accesses_before_ = accesses_;
 }
 
 inline void LensTracker::launch_ends() {
   thread_ = nullptr;
-  // A kernel that does nothing is possible, and rare enough.
-  if (accesses_ == accesses_before_)
+  // A launch with nothing to do is no error; one after the other is a program without instrumentation.
+  if (accesses_ == 0)
     if (FoundError* e = report(LensErrorKind::nothing_seen, 0, 0))
       e->before = ": no access was seen; compile the kernel with -fsanitize=thread, and let it touch memory";
   if (!options_.statistics) return;
@@ -40,7 +38,6 @@ inline void LensTracker::block_begins(const cuda::uint3& index, const SharedMemo
   blocks_.emplace_back(epoch_, index);
   arrays_.clear();
   shared_.base = reinterpret_cast<uintptr_t>(shared.base());
-  shared_.bytes = SharedMemory::kCapacity;
 }
 
 inline void LensTracker::block_ends() {

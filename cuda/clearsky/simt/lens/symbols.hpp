@@ -114,7 +114,7 @@ class Symbols {
 
 /// "void clearsky::cuda::on_cpu::sum_slots<128>(...)" -> "sum_slots<128>"
 inline std::string short_name(std::string name) {
-  for (const char* part : {"clearsky::cuda::on_cpu::", "clearsky::", "(anonymous namespace)::", "test::"})
+  for (const char* part : {"clearsky::", "cuda::", "on_cpu::", "test::", "(anonymous namespace)::"})
     for (auto at = name.find(part); at != name.npos; at = name.find(part))
       name.erase(at, std::char_traits<char>::length(part));
   if (name.starts_with("void ")) name.erase(0, 5);

@@ -83,7 +83,8 @@ class LensTracker final : public Watcher, public MemoryObserver {
   void written(const void* p, size_t bytes) override { initialize(p, bytes, true); }
   void forgotten(const void* p, size_t bytes) override { initialize(p, bytes, false); }
 
-  void forget_errors() {
+  void forget() {
+    launched_.clear();
     errors_.clear();
     error_at_.clear();
   }
@@ -207,7 +208,7 @@ class LensTracker final : public Watcher, public MemoryObserver {
   lens::Requests requests_;
   LensLaunch sums_;
   std::vector<Launched> launched_;
-  int64_t accesses_ = 0, launches_ = 0, accesses_before_ = 0;
+  int64_t accesses_ = 0;
   std::vector<FoundError> errors_;
   std::map<std::tuple<AnyKernel, LensErrorKind, lens::SiteNumber, lens::SiteNumber>, size_t> error_at_;
 };
