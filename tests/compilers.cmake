@@ -26,10 +26,10 @@ endfunction()
 
 if(CLEARSKY_CLANG)
   clearsky_build_again(clang "${part_for_clang}" 1500 -DCMAKE_CXX_COMPILER=${CLEARSKY_CLANG}
-                       -DCMAKE_BUILD_TYPE=Release -DCLEARSKY_WARNINGS_AS_ERRORS=ON)
+                       -DCMAKE_BUILD_TYPE=Release -DCLEARSKY_WARNINGS_AS_ERRORS=ON -DCLEARSKY_CUDA=OFF)
 else()
   message(FATAL_ERROR "CLEARSKY_TEST_COMPILERS needs clang++ (Debian: clang)")
 endif()
 # With clang, which compiles instrumented code in half the time that g++ takes.
 clearsky_build_again(sanitize "${part_for_sanitizers}" 1500 -DCMAKE_CXX_COMPILER=${CLEARSKY_CLANG}
-                     -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 -DCLEARSKY_SANITIZE=address,undefined)
+                     -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 -DCLEARSKY_SANITIZE=address,undefined -DCLEARSKY_CUDA=OFF)
