@@ -26,12 +26,22 @@ inline void* device_allocate(size_t bytes) {
 inline void device_release(void* p) {
   check_cuda(cudaFree(p), "device_release");
 }
+/// @throws ValueError while work of the stream is captured
+inline void refuse_while_capturing(const char* what, Stream stream) {
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  check_cuda(cudaStreamIsCapturing(stream, &status), what);
+  CLEARSKY_CHECK(ValueError, status == cudaStreamCaptureStatusNone, what,
+                 ": not while a graph is captured, since it would happen once and not at each replay; move it out of "
+                 "the captured part");
+}
 /// Returns at once for pinned memory; pageable memory has been read when it returns.
 inline void copy_to_device(void* to, const void* from, size_t bytes, Stream stream) {
+  refuse_while_capturing("copy_to_device", stream);
   check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyHostToDevice, stream), "copy_to_device");
 }
 /// Returns when the copy is done.
 inline void copy_to_host(void* to, const void* from, size_t bytes, Stream stream) {
+  refuse_while_capturing("copy_to_host", stream);
   check_cuda(cudaMemcpyAsync(to, from, bytes, cudaMemcpyDeviceToHost, stream), "copy_to_host");
   check_cuda(cudaStreamSynchronize(stream), "copy_to_host");
 }

@@ -78,6 +78,27 @@ void with_element(size_t bytes, Body&& body) {
 
 }  // namespace detail
 
+/// A graph of the runtime's stream, and what is to be checked after each of its replays.
+class CapturedGraph final : public CapturedWork {
+ public:
+  explicit CapturedGraph(const std::function<void()>& body) {
+    Runtime& runtime = Runtime::global();
+    runtime.defer_checks(&checks_);
+    const auto end = [&runtime](void*) { runtime.defer_checks(nullptr); };
+    const std::unique_ptr<void, decltype(end)> guard(this, end);
+    graph_.capture(runtime.stream(), body);
+  }
+  ~CapturedGraph() override { checks_.clear(); }  // their flags lie in the graph's memory
+  void launch() override {
+    graph_.launch(current_stream());
+    for (const auto& check : checks_) check();
+  }
+
+ private:
+  Graph graph_;
+  std::vector<std::function<void()>> checks_;
+};
+
 /// The table through which tensors reach this device.
 inline const DeviceRuntime& runtime_table() {
   static const DeviceRuntime table{
@@ -110,6 +131,9 @@ inline const DeviceRuntime& runtime_table() {
             });
           },
       .synchronize = [] { synchronize(current_stream()); },
+      .capture = [](const std::function<void()>& body) -> std::unique_ptr<CapturedWork> {
+        return std::make_unique<CapturedGraph>(body);
+      },
       .memory = [] { return CachingAllocator::global().stats(); },
       .reset_peak = [] { CachingAllocator::global().reset_peak(); },
       .release_cached = [] { CachingAllocator::global().trim(); },

@@ -3,6 +3,8 @@
 
 #include <cstdint>
 #include <cstring>
+#include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -47,9 +49,7 @@ inline Precision product_precision() {
 /// step of the optimizer loses nothing. Let it live through backward as well, whose products are two thirds of all.
 class [[nodiscard]] Autocast {
  public:
-  explicit Autocast(Precision precision) : before_(detail::product_precision) {
-    detail::product_precision = precision;
-  }
+  explicit Autocast(Precision precision) : before_(detail::product_precision) { detail::product_precision = precision; }
   ~Autocast() { detail::product_precision = before_; }
   Autocast(const Autocast&) = delete;
   Autocast& operator=(const Autocast&) = delete;
@@ -66,6 +66,16 @@ struct MemoryStats {
   int64_t system_allocations = 0;  ///< how often the system was asked; constant in a steady state
 };
 
+/// Work of a device that was captured once and can be done again with one call.
+struct CapturedWork {
+  CapturedWork() = default;
+  virtual ~CapturedWork() = default;
+  CapturedWork(const CapturedWork&) = delete;
+  CapturedWork& operator=(const CapturedWork&) = delete;
+  /// @throws ValueError for what could not be checked while it was captured, such as a label that is no class
+  virtual void launch() = 0;
+};
+
 /// What a device other than the CPU does with its memory; filled by the backend that brings the device
 /// (clearsky/cuda/backend.hpp). Everything happens in the order in which it was asked for.
 struct DeviceRuntime {
@@ -78,6 +88,7 @@ struct DeviceRuntime {
   void (*copy_strided)(void* to, const void* from, size_t element_bytes, const Shape& shape, const Shape& strides);
   void (*fill)(void* p, const void* element, size_t element_bytes, int64_t count);
   void (*synchronize)();  ///< waits for all that was asked for; throws DeviceError when something failed
+  std::unique_ptr<CapturedWork> (*capture)(const std::function<void()>& body);
   MemoryStats (*memory)();
   void (*reset_peak)();
   void (*release_cached)();
@@ -95,7 +106,8 @@ inline bool has_device(Device device) {
 /// @throws DeviceError when the program has no such device
 inline const DeviceRuntime& device_runtime(Device device) {
   const DeviceRuntime* runtime = detail::device_runtimes[size_t(device)];
-  CLEARSKY_CHECK(DeviceError, runtime != nullptr, "device ", device, ": this program has no memory and no kernels on it",
+  CLEARSKY_CHECK(DeviceError, runtime != nullptr, "device ", device,
+                 ": this program has no memory and no kernels on it",
                  "; include clearsky/cuda/backend.hpp and call clearsky::cuda::enable() at the start of main()");
   return *runtime;
 }
@@ -103,6 +115,21 @@ inline const DeviceRuntime& device_runtime(Device device) {
 /// Waits for a device. Nothing to do for the CPU, whose kernels return when they are done.
 inline void synchronize(Device device) {
   if (device != Device::cpu) device_runtime(device).synchronize();
+}
+
+/// Captures what `body` asks of a device, without doing it, for a step whose shapes do not change: hundreds of small
+/// launches cost the host more time than the device needs for them.
+///
+///     auto step = capture(device, [&] { loss = model(x); loss.backward(); });
+///     copy_(x, next_batch);  step->launch();     // the same addresses, new values
+///
+/// Tensors made by `body` lie in memory of the captured work, and must not be used after it; tensors that it read must
+/// outlive it. A value cannot be read back inside.
+/// @throws DeviceError for the CPU and a device that the program does not have; ValueError when body reads a value
+inline std::unique_ptr<CapturedWork> capture(Device device, const std::function<void()>& body) {
+  CLEARSKY_CHECK(DeviceError, device != Device::cpu,
+                 "capture: the CPU's work is done as it is asked for; use a device with a queue");
+  return device_runtime(device).capture(body);
 }
 
 namespace detail {

@@ -96,10 +96,10 @@ Tensor<T> cross_entropy(const Tensor<T>& logits, const Tensor<Label>& labels, co
                  "cross_entropy: label smoothing ", options.label_smoothing, "; use 0 to 1");
   Tensor<T> class_weights;
   if (weights > 0) {
-    class_weights = Tensor<T>({classes});
-    std::transform(options.class_weights.begin(), options.class_weights.end(), class_weights.mutable_data(),
-                   [](double w) { return T(w); });
-    class_weights = class_weights.to(logits.device());
+    // One by one: fills can be part of a captured step, an upload from here could not.
+    class_weights = Tensor<T>({classes}, logits.device());
+    for (int64_t c = 0; c < classes; ++c)
+      detail::fill_elements(class_weights.view_as({}, {}, c), T(options.class_weights[size_t(c)]));
   }
   return apply(detail::CrossEntropyOp<T, Label>{"cross_entropy", contiguous(labels), class_weights,
                                                 options.ignore_index, options.label_smoothing, 0},

@@ -185,7 +185,8 @@ struct RunConfig {
   LossOptions loss;
   PhaseOptions phase1, phase2;
   OptimizerOptions optimizer;
-  int64_t checkpoint_every = 0;  ///< steps; 0: at the end of a phase only
+  Precision precision = Precision::float32;  ///< of products' factors, on a device with tensor cores; the CPU ignores it
+  int64_t checkpoint_every = 0;              ///< steps; 0: at the end of a phase only
   std::vector<std::string> class_names;
 
   RunConfig() { phase2.steps = 500; }
@@ -202,6 +203,7 @@ struct RunConfig {
     visit("phase1", phase1);
     visit("phase2", phase2);
     visit("optimizer", optimizer);
+    visit("precision", Choice{precision, {"float32", "tf32", "bfloat16"}});
     visit("checkpoint_every", checkpoint_every);
     visit("class_names", class_names);
   }

@@ -182,6 +182,7 @@ class Trainer {
 
   StepRecord step(double share) {
     const PhaseOptions& o = phase_options();
+    const Autocast products(config_.precision);
     double total = 0;
     for (int64_t a = 0; a < o.accumulate; ++a) {
       const Tensor<float> loss = batch_loss(loader_->next()) * (1 / float(o.accumulate));
