@@ -256,9 +256,9 @@ void losses_and_updates() {
   const DeviceArray<float> loss(1), scale(1), da(count), dmx(count), dsq(count), dpr(count), d(kPixels * classes);
   const ErrorLossForward<cpu::AbsoluteError> f{{}, a.data(), b.data(), nullptr, loss.data(), scale.data(), count, 1};
   const DeviceArray<float> space(error_loss_workspace(count, 1) + 2);
-  look_at("l1_loss_forward", shape, 3.0 * double(count), "error_loss",
+  look_at("l1_loss_forward", shape, 3.0 * double(count), "error_loss_sums",
           [&] { error_loss_forward(f, space.data(), nullptr); });
-  look_at("l1_loss_backward", shape, 3.0 * double(count), "error_loss", [&] {
+  look_at("l1_loss_backward", shape, 3.0 * double(count), "error_loss_slopes", [&] {
     error_loss_backward(
         ErrorLossBackward<cpu::AbsoluteError>{
             {}, a.data(), b.data(), nullptr, one.data(), scale.data(), da.data(), nullptr, count, 1},
@@ -267,8 +267,8 @@ void losses_and_updates() {
   const SsimForward s{a.data(),   b.data(), loss.data(), dmx.data(), nullptr, dsq.data(),
                       dpr.data(), kBatch,   kSide,       kSide,      bands};
   const DeviceArray<float> ssim_space(ssim_forward_workspace(s) + 2);
-  look_at("ssim_forward", shape, 240.0 * double(count), "ssim", [&] { ssim_forward(s, ssim_space.data(), nullptr); });
-  look_at("ssim_backward", shape, 140.0 * double(count), "ssim", [&] {
+  look_at("ssim_forward", shape, 240.0 * double(count), "ssim_forward_tiles", [&] { ssim_forward(s, ssim_space.data(), nullptr); });
+  look_at("ssim_backward", shape, 140.0 * double(count), "ssim_backward_tiles", [&] {
     ssim_backward(
         {one.data(), a.data(), b.data(), dmx.data(), dsq.data(), dpr.data(), da.data(), kBatch, kSide, kSide, bands},
         nullptr);

@@ -9,7 +9,6 @@ Modelled, by arithmetic: the least time on a device, the larger of flops / peak 
 table was measured; a device can only be slower.
 """
 
-import csv
 import json
 import os
 import pathlib
@@ -21,7 +20,7 @@ import tempfile
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "tests/cuda"))
-from nvcc import short_name  # noqa: E402
+from nvcc import read_table, short_name  # noqa: E402
 
 # Data sheets: NVIDIA A100 40 GB SXM and H100 SXM. TFLOP/s without sparsity, GB/s.
 DEVICES = {
@@ -55,9 +54,8 @@ def normal(name):
 def main():
     launches, compiler = run_shapes()
     budgets = {}
-    with (ROOT / "tests/cuda/budgets.csv").open() as f:
-        for r in csv.DictReader(f):
-            budgets[normal(r["kernel"]), r["arch"]] = r
+    for r in read_table()[1].values():
+        budgets[normal(r["kernel"]), r["arch"]] = r
     missing = set()
     for launch in launches:
         precision = next((p for p in ("tf32", "bfloat16") if launch["shape"].endswith(p)), "float32")

@@ -5,8 +5,8 @@ cd "$(dirname "$0")/../.."
 export command="$* -std=c++20 -fsyntax-only -Wall -Wextra -Wpedantic -Wshadow -Werror -Iinclude -Icuda -x c++ -"
 alone() { echo "#include \"$1\"" | $command || { echo "$1 does not compile alone"; return 1; }; }
 export -f alone
-# device.cuh and cublas.cuh are for nvcc alone, which reads them in tests/cuda/nvcc.sh.
-headers=$(find include/clearsky cuda/clearsky \( -name '*.hpp' -o -name '*.cuh' \) ! -name device.cuh ! -name cublas.cuh -printf '%H/%P\n' |
+# These three are for nvcc alone, which reads them in tests/cuda/*.cu and the program.
+headers=$(find include/clearsky cuda/clearsky \( -name '*.hpp' -o -name '*.cuh' \) ! -name device.cuh ! -name cublas.cuh ! -name cuda_library.cuh -printf '%H/%P\n' |
   sed 's|^[a-z]*/||' | sort)
 # From a file and not to a pipe: the exit code of xargs says whether one of them failed.
 if xargs -P "$(nproc)" -I{} bash -c 'alone {}' <<<"$headers"; then

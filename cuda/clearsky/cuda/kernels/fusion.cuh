@@ -83,7 +83,7 @@ __global__ void __launch_bounds__(kWarp* Rows) mix_backward_columns(const MixBac
 
 /// Returns without waiting. An empty tensor is not an error, an empty grid is.
 inline void mix_forward(const MixForward& p, Stream stream) {
-  constexpr int kRows = 4;
+  constexpr int kRows = 8;
   if (p.batch * p.pixels * p.channels == 0) return;
   const bool vectors = p.channels % 4 == 0 && aligned16(p.optical, p.sar, p.context, p.bias, p.y);
   launch(vectors ? mix_forward_warp<4, kRows> : mix_forward_warp<1, kRows>, blocks_of(p.batch * p.pixels, kRows),

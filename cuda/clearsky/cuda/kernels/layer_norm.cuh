@@ -149,7 +149,7 @@ __global__ void __launch_bounds__(kWarp* Rows)
 
 /// Picks the registers that a row needs; returns without waiting. An empty tensor is not an error, an empty grid is.
 inline void layer_norm_forward(const LayerNormForward& p, Stream stream) {
-  constexpr int kRows = 4;
+  constexpr int kRows = 8;
   if (p.rows == 0 || p.cols == 0) return;
   const dim3 grid(blocks_of(p.rows, kRows)), block(kWarp, kRows);
   const auto run = [&](auto kernel) { launch(kernel, grid, block, 0, stream, p); };
