@@ -267,7 +267,8 @@ void losses_and_updates() {
   const SsimForward s{a.data(),   b.data(), loss.data(), dmx.data(), nullptr, dsq.data(),
                       dpr.data(), kBatch,   kSide,       kSide,      bands};
   const DeviceArray<float> ssim_space(ssim_forward_workspace(s) + 2);
-  look_at("ssim_forward", shape, 240.0 * double(count), "ssim_forward_tiles", [&] { ssim_forward(s, ssim_space.data(), nullptr); });
+  look_at("ssim_forward", shape, 240.0 * double(count), "ssim_forward_tiles",
+          [&] { ssim_forward(s, ssim_space.data(), nullptr); });
   look_at("ssim_backward", shape, 140.0 * double(count), "ssim_backward_tiles", [&] {
     ssim_backward(
         {one.data(), a.data(), b.data(), dmx.data(), dsq.data(), dpr.data(), da.data(), kBatch, kSide, kSide, bands},

@@ -186,6 +186,7 @@ TEST_CASE("map: every function, dense, unaligned, repeated and in other orders, 
     const auto all = [](const Shape& s) { return std::vector<Shape>(3, s); };
     check(function, {1037}, all({1}), 0);
     check(function, {1037}, all({1}), 1);
+    check(function, {7}, all({1}), 0);  // three behind the last four
     check(function, {0}, all({1}), 0);
     check(function, {}, all({}), 0);
     // The second input is repeated along the rows, the third is one number; the first is transposed.

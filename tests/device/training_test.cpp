@@ -33,9 +33,8 @@ RunConfig small(tdpcr::Block block) {
 using Weights = std::map<std::string, std::vector<float>>;
 Weights weights_of(Trainer& t) {
   Weights w;
-  nn::each_parameter(t.model(), [&](const std::string& name, const nn::Parameter<float>& p) {
-    w.emplace(name, p.value.to_vector());
-  });
+  nn::each_parameter(
+      t.model(), [&](const std::string& name, const nn::Parameter<float>& p) { w.emplace(name, p.value.to_vector()); });
   return w;
 }
 

@@ -171,7 +171,9 @@ class Fiber {
 #endif
   }
 
-  const char* stack_bottom() const { return stack_.bottom(); }
+  const char* stack_bottom() const {
+    return stack_.bottom();
+  }
 
   /// From inside: back to the caller of resume().
   CLEARSKY_SIMT_PLAIN void suspend() {
