@@ -87,6 +87,22 @@ TEST_CASE("three steps of each phase on the simt device agree with the CPU withi
   test::close_memory_to_host(true);
 }
 
+TEST_CASE("captured steps give the same bits as steps done one by one, in both phases") {
+  test::close_memory_to_host(false);
+  RunConfig config = small(tdpcr::Block::naf);
+  config.model.width = 4;
+  config.model.heads = {1, 1, 2, 2};
+  config.phase1.steps = config.phase2.steps = 4;
+  config.augment.crop = 16;
+  const Result one_by_one = train_on(test::use_simt(), config);
+  config.capture = true;
+  const Result captured = train_on(test::use_simt(), config);
+  test::close_memory_to_host(true);
+  REQUIRE(captured.curve.size() == one_by_one.curve.size());
+  for (size_t i = 0; i < captured.curve.size(); ++i) CHECK(captured.curve[i].loss == one_by_one.curve[i].loss);
+  CHECK((captured.weights == one_by_one.weights));
+}
+
 TEST_CASE("no host code touches a device tensor's memory in a step of training: simt ends the program if one does") {
   RunConfig config = small(tdpcr::Block::naf);
   config.model.width = 4;

@@ -185,8 +185,10 @@ struct RunConfig {
   LossOptions loss;
   PhaseOptions phase1, phase2;
   OptimizerOptions optimizer;
-  Precision precision = Precision::float32;  ///< of products' factors, on a device with tensor cores; the CPU ignores it
-  int64_t checkpoint_every = 0;              ///< steps; 0: at the end of a phase only
+  Precision precision =
+      Precision::float32;        ///< of products' factors, on a device with tensor cores; the CPU ignores it
+  bool capture = false;          ///< on a device: steps of one shape are captured once and replayed
+  int64_t checkpoint_every = 0;  ///< steps; 0: at the end of a phase only
   std::vector<std::string> class_names;
 
   RunConfig() { phase2.steps = 500; }
@@ -204,6 +206,7 @@ struct RunConfig {
     visit("phase2", phase2);
     visit("optimizer", optimizer);
     visit("precision", Choice{precision, {"float32", "tf32", "bfloat16"}});
+    visit("capture", capture);
     visit("checkpoint_every", checkpoint_every);
     visit("class_names", class_names);
   }

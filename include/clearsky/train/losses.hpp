@@ -59,6 +59,7 @@ Tensor<T> reconstruction_loss(const Tensor<T>& restored, const Tensor<T>& clear,
 /// follows the clouds in one data set and runs against them in the next.
 ///
 /// @param uncertainty  (N, H, W, 1)
+/// @param batch        its opacity may be on the device already
 /// @return             undefined where of no sample it is known
 template <class T>
 Tensor<T> uncertainty_loss(const Tensor<T>& uncertainty, const data::Batch& batch) {

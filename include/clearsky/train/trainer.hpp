@@ -4,10 +4,12 @@
 // A run bounded by steps is a pure function of configuration and data: the same bits for any number of threads, and
 // whether it was interrupted and resumed or not. A run bounded by minutes is not.
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <optional>
 
+#include "clearsky/ops/inplace.hpp"
 #include "clearsky/optim/clip.hpp"
 #include "clearsky/train/checkpoint.hpp"
 #include "clearsky/train/datasets.hpp"
@@ -149,6 +151,7 @@ class Trainer {
   void enter(int64_t phase) {
     position_ = {phase, 0};
     elapsed_in_phase_ = smooth_loss_ = 0;
+    captured_.reset();
     if (segments() && !model_.segmentation_decoder) model_.attach_segmentation(config_.seed);
     model_.set_trained(config_.phases == Phases::joint ? tdpcr::Trains::all
                        : phase == 0                    ? tdpcr::Trains::reconstruction
@@ -184,11 +187,20 @@ class Trainer {
     const PhaseOptions& o = phase_options();
     const Autocast products(config_.precision);
     double total = 0;
-    for (int64_t a = 0; a < o.accumulate; ++a) {
-      const Tensor<float> loss = batch_loss(loader_->next()) * (1 / float(o.accumulate));
-      total += double(loss.item());
+    const auto check = [&] {
       CLEARSKY_CHECK(ValueError, std::isfinite(total), "train: the loss is ", total, " at step ", position_.step,
                      " of ", phase_name(position_.phase), "; lower the learning rate, or check the data");
+    };
+    for (int64_t a = 0; a < o.accumulate; ++a) {
+      const data::Batch batch = on_device(loader_->next());
+      if (can_capture(batch)) {
+        total = replay(batch);
+        check();
+        break;
+      }
+      const Tensor<float> loss = batch_loss(batch) * (1 / float(o.accumulate));
+      total += double(loss.item());
+      check();
       loss.backward();
     }
     const double norm = optimizer_->gradient_norm();
@@ -200,13 +212,72 @@ class Trainer {
     return {position_.phase, position_.step, total, rate, norm, 0};
   }
 
-  Tensor<float> batch_loss(data::Batch batch) {
+  data::Batch on_device(data::Batch batch) const {
+    for (Tensor<float>* t : {&batch.optical, &batch.clear, &batch.sar, &batch.mask, &batch.opacity})
+      *t = t->to(device_);
+    batch.labels = batch.labels.to(device_);
+    return batch;
+  }
+
+  /// A step's work, captured: where its inputs lie, and where it leaves the loss and the gradients.
+  struct CapturedStep {
+    data::Batch inputs;
+    std::unique_ptr<CapturedWork> work;
+    Tensor<float> loss;
+    std::vector<std::pair<Tensor<float>, Tensor<float>>> gradients;  // of a parameter
+  };
+
+  /// The first step of a phase is done as it comes, later ones are replayed as long as they have its shape. Of samples
+  /// whose opacity is unknown there may be any number in a batch, so that such batches have no shape of their own.
+  bool can_capture(const data::Batch& batch) const {
+    const auto& known = batch.knows_opacity;
+    if (!config_.capture || device_ == Device::cpu || phase_options().accumulate != 1 || position_.step == 0)
+      return false;
+    if (std::count(known.begin(), known.end(), uint8_t(1)) != batch.size()) return false;
+    if (!captured_) return true;
+    const data::Batch& is = captured_->inputs;
+    const auto alike = [](const auto& a, const auto& b) {
+      return a.defined() == b.defined() && (!a.defined() || a.shape() == b.shape());
+    };
+    return alike(is.optical, batch.optical) && alike(is.clear, batch.clear) && alike(is.sar, batch.sar) &&
+           alike(is.mask, batch.mask) && alike(is.opacity, batch.opacity) && alike(is.labels, batch.labels);
+  }
+
+  /// Captures a step if none is, and does it for this batch: gradients are at the parameters afterwards.
+  double replay(const data::Batch& batch) {
+    if (!captured_) {
+      auto step = std::make_unique<CapturedStep>();
+      step->inputs = batch;
+      optimizer_->zero_grad();
+      step->work = capture(device_, [&] {
+        step->loss = batch_loss(step->inputs);
+        step->loss.backward();
+        for (const auto& p : nn::trainable_parameters(model_))
+          if (p.value.grad().defined()) step->gradients.emplace_back(p.value, p.value.grad());
+      });
+      captured_ = std::move(step);
+    } else {
+      const data::Batch& to = captured_->inputs;
+      const auto write = [](Tensor<float> place, const Tensor<float>& values) {
+        if (place.defined()) copy_(place, values);
+      };
+      write(to.optical, batch.optical);
+      write(to.clear, batch.clear);
+      write(to.sar, batch.sar);
+      write(to.mask, batch.mask);
+      write(to.opacity, batch.opacity);
+      if (Tensor<uint8_t> place = to.labels; place.defined()) copy_(place, batch.labels);
+    }
+    captured_->work->launch();
+    for (auto& [parameter, gradient] : captured_->gradients) parameter.set_grad(gradient);
+    return double(captured_->loss.item());
+  }
+
+  Tensor<float> batch_loss(const data::Batch& batch) {
     CLEARSKY_CHECK(ValueError, batch.sar.defined() && (batch.clear.defined() || !reconstructs()), "train: sample ",
                    batch.infos[0].id, " or a neighbour in its batch has no SAR or no clear image");
     CLEARSKY_CHECK(ValueError, !segments() || batch.labels.defined(), "train: ", phase_name(position_.phase),
                    " needs labels, which sample ", batch.infos[0].id, " does not have; set phase2.steps to 0");
-    for (Tensor<float>* t : {&batch.optical, &batch.clear, &batch.sar, &batch.mask}) *t = t->to(device_);
-    batch.labels = batch.labels.to(device_);
     const bool ties_uncertainty = config_.loss.uncertainty > 0 && trains_prompt();
     const tdpcr::Outputs<float> out = model_(
         batch.optical, batch.sar,
@@ -263,6 +334,7 @@ class Trainer {
   std::optional<optim::AdamW<float>> optimizer_;
   std::optional<optim::WeightAverage<float>> average_;
   std::optional<data::Loader> loader_;
+  std::unique_ptr<CapturedStep> captured_;
   std::vector<StepRecord> curve_;
   Position position_;
   double elapsed_in_phase_ = 0, smooth_loss_ = 0;
