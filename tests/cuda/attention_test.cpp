@@ -14,6 +14,7 @@ struct Size {
 const Size kSizes[] = {
     {1, 1, 1, 1, 1, false, false},   {2, 2, 33, 70, 8, false, false}, {1, 2, 40, 35, 6, false, true},
     {1, 1, 35, 66, 32, true, false}, {1, 1, 66, 35, 12, true, true},  {1, 1, 34, 40, 45, false, false},
+    {1, 1, 33, 35, 64, false, true}, {2, 2, 34, 33, 4, false, true},  {1, 1, 33, 34, 128, false, false},
     {1, 1, 5, 33, 100, true, false}, {1, 2, 3, 0, 4, false, false},   {0, 2, 3, 4, 4, false, false}};
 
 struct Exact {
@@ -77,14 +78,14 @@ TEST_CASE("attention: values and gradients as in double and on the CPU") {
       const int64_t rows = s.batch * s.heads * s.queries, on_queries = rows * s.width,
                     on_keys = s.batch * s.heads * s.keys * s.width;
       const Values<float> q = draw(on_queries, 1), k = draw(on_keys, 2), v = draw(on_keys, 3), dy = draw(on_queries, 4);
-      // One mask for all heads; query 1 may look nowhere. uint8_t: a vector of bool has no addresses.
-      std::vector<uint8_t> allowed(size_t(s.batch * s.queries * s.keys));
+      // One mask for all heads, or one for each; query 1 may look nowhere. uint8_t: a vector of bool has no addresses.
+      std::vector<uint8_t> allowed(size_t(s.batch * s.heads * s.queries * s.keys));
       for (size_t i = 0; i < allowed.size(); ++i)
         allowed[i] = Key{9}.uniform(i) < 0.6 && int64_t(i) / std::max(s.keys, int64_t(1)) % s.queries != 1;
       const Values<uint8_t> mask_values(allowed);
       const auto mask = [&](const uint8_t* p) {
         return cpu::AttentionMask{z.masked ? reinterpret_cast<const bool*>(p) : nullptr,
-                                  {s.queries * s.keys, 0, s.keys, 1}};
+                                  {s.heads * s.queries * s.keys, s.batch > 1 ? s.queries * s.keys : 0, s.keys, 1}};
       };
       const auto y = in_every_order([&] {
         std::vector<Output> out{Output(on_queries), Output(rows)};

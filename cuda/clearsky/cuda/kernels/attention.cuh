@@ -5,8 +5,8 @@
 //     D_i = dy_i y_i,   dS = P (dy v^T - D),   dq = scale dS k,   dk = scale dS^T q,   dv = P^T dy
 //
 // Forward and dq: a block keeps 32 queries and walks over tiles of 32 keys. dk and dv: it keeps 32 keys and walks over
-// tiles of queries. So every sum has one thread that adds it up in a fixed order. While a pair of tiles is worked on,
-// cp.async brings the next. The softmax runs along with the keys: when a larger score comes, what was added so far is
+// tiles of queries. So every sum has one thread that adds it up in a fixed order. In the forward, cp.async brings the next
+// pair of tiles while one is worked on. The softmax runs along with the keys: when a larger score comes, what was added so far is
 // scaled down. Backward computes P again from lse.
 //
 // Sources: Vaswani et al., NeurIPS 2017, eq. 1; Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018,
@@ -245,7 +245,8 @@ __global__ void __launch_bounds__(kWarp* Rows) attention_delta(const AttentionCa
 __device__ __forceinline__ void weight_and_slope(const AttentionCall& p, int64_t batch, int64_t head, int64_t i,
                                                  int64_t j, float& score, float& slope) {
   const int64_t row = (batch * p.shape.heads + head) * p.shape.queries + i;
-  const bool allowed = may_look(p, batch, head, i, j);
+  // A query that sees nothing, or only scores of minus infinity, has no weights.
+  const bool allowed = may_look(p, batch, head, i, j) && p.lse[row] != -INFINITY;
   score = allowed ? expf(float(p.shape.scale) * score - p.lse[row]) : 0.0f;
   slope = allowed ? score * (slope - p.delta[row]) : 0.0f;
 }
