@@ -245,8 +245,7 @@ __global__ void __launch_bounds__(kWarp* Rows) attention_delta(const AttentionCa
 __device__ __forceinline__ void weight_and_slope(const AttentionCall& p, int64_t batch, int64_t head, int64_t i,
                                                  int64_t j, float& score, float& slope) {
   const int64_t row = (batch * p.shape.heads + head) * p.shape.queries + i;
-  // A query that sees nothing, or only scores of minus infinity, has no weights.
-  const bool allowed = may_look(p, batch, head, i, j) && p.lse[row] != -INFINITY;
+  const bool allowed = may_look(p, batch, head, i, j);
   score = allowed ? expf(float(p.shape.scale) * score - p.lse[row]) : 0.0f;
   slope = allowed ? score * (slope - p.delta[row]) : 0.0f;
 }
