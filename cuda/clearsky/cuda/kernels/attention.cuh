@@ -5,9 +5,9 @@
 //     D_i = dy_i y_i,   dS = P (dy v^T - D),   dq = scale dS k,   dk = scale dS^T q,   dv = P^T dy
 //
 // Forward and dq: a block keeps 32 queries and walks over tiles of 32 keys. dk and dv: it keeps 32 keys and walks over
-// tiles of queries. So every sum has one thread that adds it up in a fixed order. In the forward, cp.async brings the next
-// pair of tiles while one is worked on. The softmax runs along with the keys: when a larger score comes, what was added so far is
-// scaled down. Backward computes P again from lse.
+// tiles of queries. So every sum has one thread that adds it up in a fixed order. In the forward, cp.async brings the
+// next pair of tiles while one is worked on. The softmax runs along with the keys: when a larger score comes, what was
+// added so far is scaled down. Backward computes P again from lse.
 //
 // Sources: Vaswani et al., NeurIPS 2017, eq. 1; Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018,
 // arXiv:1805.02867; Dao et al., "FlashAttention", NeurIPS 2022, arXiv:2205.14135.
