@@ -196,6 +196,28 @@ TEST_CASE("window attention reads the image where it lies: the same bits as atte
   CHECK(in_place[4].vector() == lse.vector());
 }
 
+TEST_CASE("attention: a query with only scores of minus infinity has no weights, as on the CPU") {
+  std::vector<float> large(8, 3e38f), queries = draw(8, 1).vector();
+  for (int c = 0; c < 4; ++c) queries[size_t(c)] = -3e38f;  // of the first of two queries: -inf with both keys
+  for (int c = 4; c < 8; ++c) queries[size_t(c)] = 0;
+  const Values<float> q(queries), k(large), v = draw(8, 2), dy = draw(8, 3);
+  const cpu::AttentionShape s{1, 1, 2, 2, 4, 1, false};
+  Output y(8), lse(2), dq(8), dk(8), dv(8), delta(2);
+  cuda::attention_forward({q.device(), k.device(), v.device(), y.data(), lse.data(), {}, s}, nullptr);
+  cuda::attention_backward(
+      {q.device(), k.device(), v.device(), y.data(), lse.data(), dy.device(), dq.data(), dk.data(), dv.data(), {}, s},
+      delta.data(), nullptr);
+  CHECK(lse[0] == -INFINITY);
+  for (int64_t c = 0; c < 4; ++c) {
+    CHECK(y[c] == 0);
+    CHECK(dq[c] == 0);
+    CHECK(y[4 + c] == doctest::Approx(0.5 * (v[size_t(c)] + v[size_t(4 + c)])));
+    CHECK(dv[c] == doctest::Approx(0.5 * dy[size_t(4 + c)]));
+    CHECK(dv[4 + c] == doctest::Approx(0.5 * dy[size_t(4 + c)]));
+    CHECK(std::isfinite(dk[c]));
+  }
+}
+
 TEST_CASE("attention: heads that no tile holds are refused") {
   CHECK_THROWS_WITH_AS(
       cuda::attention_forward({nullptr, nullptr, nullptr, nullptr, nullptr, {}, {1, 1, 1, 1, 130, 1, false}}, nullptr),

@@ -64,19 +64,14 @@ class LayoutOnDevice {
   int64_t tensors_, length_;
 };
 
-inline void run_adam(const AdamStep& s) {
+/// A step of an optimizer: its records go to the device with the layout.
+template <auto Launch, class Step>
+void run_step(const Step& s) {
   const LayoutOnDevice layout(s.layout);
-  const OnDeviceFor<AdamTensor> tensors(s.tensors, s.layout.tensors);
-  AdamStep step = s;
+  const OnDeviceFor<std::remove_cvref_t<decltype(*s.tensors)>> tensors(s.tensors, s.layout.tensors);
+  Step step = s;
   step.layout = layout.get(), step.tensors = tensors.get();
-  adam_step(step, layout.length(), current_stream());
-}
-inline void run_sgd(const SgdStep& s) {
-  const LayoutOnDevice layout(s.layout);
-  const OnDeviceFor<SgdTensor> tensors(s.tensors, s.layout.tensors);
-  SgdStep step = s;
-  step.layout = layout.get(), step.tensors = tensors.get();
-  sgd_step(step, layout.length(), current_stream());
+  Launch(step, layout.length(), current_stream());
 }
 inline void run_average(const AverageStep& s) {
   const LayoutOnDevice layout(s.layout);
@@ -229,8 +224,8 @@ inline KernelSet kernel_set() {
   k.carl_backward = CLEARSKY_PLAIN(carl_backward);
   k.ssim_forward = CLEARSKY_WITH_WORKSPACE(ssim_forward);
   k.ssim_backward = CLEARSKY_PLAIN(ssim_backward);
-  k.adam_step = detail::run_adam;
-  k.sgd_step = detail::run_sgd;
+  k.adam_step = detail::run_step<adam_step, AdamStep>;
+  k.sgd_step = detail::run_step<sgd_step, SgdStep>;
   k.average_step = detail::run_average;
   k.scale_step = detail::run_scale;
   k.squared_norm = detail::run_squared_norm;

@@ -18,25 +18,43 @@ using AdamTensor = cpu::AdamTensor<float>;
 
 inline constexpr int64_t kAdamBlock = 1024;  ///< elements of the common axis that one block takes
 
-/// Block b takes [b kAdamBlock, (b + 1) kAdamBlock) of the axis along which the tensors lie side by side, each thread
-/// four elements that stand Threads apart. grid (ceil(length / kAdamBlock)), block Threads
-template <int Threads>
-__global__ void __launch_bounds__(Threads) adam_step_blocks(const AdamStep s) {
+/// Where the tensors of an update lie in a block of the axis, and which of its elements are this thread's.
+///
+///     each_in_block<Threads>(layout, [&](int64_t tensor, const auto& each) {
+///       const Record r = records[tensor];                  // once per tensor
+///       each([&](int64_t element) { ... });
+///     });
+///
+/// Block b takes [b kAdamBlock, (b + 1) kAdamBlock), each thread four elements that stand Threads apart.
+template <int Threads, class Body>
+__device__ __forceinline__ void each_in_block(const cpu::UpdateLayout& layout, Body&& body) {
   const int64_t first = int64_t(blockIdx.x) * kAdamBlock;
   // The last tensor that starts at or before `first`: the same search in each thread, from a cache.
-  int64_t low = 0, high = s.layout.tensors;
+  int64_t low = 0, high = layout.tensors;
   while (high - low > 1) {
     const int64_t middle = (low + high) / 2;
-    if (s.layout.starts[middle] <= first) low = middle;
+    if (layout.starts[middle] <= first) low = middle;
     else high = middle;
   }
-  for (int64_t index = low; index < s.layout.tensors && s.layout.starts[index] < first + kAdamBlock; ++index) {
+  for (int64_t index = low; index < layout.tensors && layout.starts[index] < first + kAdamBlock; ++index) {
+    const int64_t start = layout.starts[index], count = layout.counts[index];
+    body(index, [&](auto&& each) {
+      for (int64_t at = first + threadIdx.x; at < first + kAdamBlock; at += Threads) {
+        const int64_t i = at - start;
+        if (i < 0 || i >= count) continue;
+        each(i);
+      }
+    });
+  }
+}
+
+/// grid (ceil(length / kAdamBlock)), block Threads
+template <int Threads>
+__global__ void __launch_bounds__(Threads) adam_step_blocks(const AdamStep s) {
+  each_in_block<Threads>(s.layout, [&](int64_t index, const auto& each) {
     const AdamTensor t = s.tensors[index];
-    if (t.gradient == nullptr) continue;
-    const int64_t start = s.layout.starts[index], count = s.layout.counts[index];
-    for (int64_t at = first + threadIdx.x; at < first + kAdamBlock; at += Threads) {
-      const int64_t i = at - start;
-      if (i < 0 || i >= count) continue;
+    if (t.gradient == nullptr) return;
+    each([&](int64_t i) {
       const float p = t.value[i];
       const float g = t.gradient[i] * s.grad_scale + p * t.l2;
       const float m = t.mean[i] + (g - t.mean[i]) * s.one_minus_beta1;
@@ -44,8 +62,8 @@ __global__ void __launch_bounds__(Threads) adam_step_blocks(const AdamStep s) {
       t.mean[i] = m;
       t.square[i] = v;
       t.value[i] = p * t.keep - m * t.rate / (sqrtf(v) * t.root_scale + s.eps);
-    }
-  }
+    });
+  });
 }
 
 /// Returns without waiting. The layout and the tensors' records are read on the device.

@@ -12,6 +12,8 @@
 // Sources: Vaswani et al., NeurIPS 2017, eq. 1; Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018,
 // arXiv:1805.02867; Dao et al., "FlashAttention", NeurIPS 2022, arXiv:2205.14135.
 
+#include <cfloat>
+
 #include "clearsky/cpu/attention.hpp"
 #include "clearsky/cuda/portable.cuh"
 
@@ -246,7 +248,8 @@ __device__ __forceinline__ void weight_and_slope(const AttentionCall& p, int64_t
                                                  int64_t j, float& score, float& slope) {
   const int64_t row = (batch * p.shape.heads + head) * p.shape.queries + i;
   const bool allowed = may_look(p, batch, head, i, j);
-  score = allowed ? expf(float(p.shape.scale) * score - p.lse[row]) : 0.0f;
+  // A query with only scores of minus infinity has lse = minus infinity, and no weights: -inf less -inf is no number.
+  score = allowed ? expf(float(p.shape.scale) * score - fmaxf(p.lse[row], -FLT_MAX)) : 0.0f;
   slope = allowed ? score * (slope - p.delta[row]) : 0.0f;
 }
 

@@ -4,7 +4,8 @@
 //     y = activation(sum + bias) + residual
 
 #include "clearsky/cuda/kernels/column_sums.cuh"
-#include "clearsky/cuda/kernels/gate.cuh"
+#include "clearsky/cuda/kernels/functions.cuh"
+#include "clearsky/cuda/kernels/lanes.cuh"
 
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
@@ -13,7 +14,7 @@ enum class Activation { none, relu, gelu };
 /// Passes by NaN: a NaN stays one.
 __device__ __forceinline__ float activate(Activation kind, float v) {
   if (kind == Activation::relu) return v < 0.0f ? 0.0f : v;
-  if (kind == Activation::gelu) return v * GeluGate::distribution(v);
+  if (kind == Activation::gelu) return v * normal_distribution(v);
   return v;
 }
 

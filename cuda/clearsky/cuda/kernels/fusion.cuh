@@ -1,7 +1,7 @@
 #pragma once
 // Prompt-guided fusion's gate and mix in one pass.
 //
-//     G  = sigmoid(context + bias)                       context per image and channel, bias per pixel and channel
+//     G  = logistic(context + bias)                       context per image and channel, bias per pixel and channel
 //     y  = O + G (S - O)  (replace)   or   O + G S  (inject)
 //
 //     h = dy (S - O) G (1 - G)  (replace)   or   dy S G (1 - G)  (inject)
@@ -13,17 +13,12 @@
 
 #include "clearsky/cpu/fusion.hpp"
 #include "clearsky/cuda/kernels/column_sums.cuh"
+#include "clearsky/cuda/kernels/functions.cuh"
 
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 using MixForward = cpu::MixForward<float>;
 using MixBackward = cpu::MixBackward<float>;
-
-/// 1 / (1 + e^-x), from e^-|x| so that nothing overflows.
-__device__ __forceinline__ float sigmoid(float x) {
-  const float e = expf(-fabsf(x));
-  return (x >= 0 ? 1.0f : e) / (1.0f + e);
-}
 
 /// grid (ceil(batch pixels / Rows)), block (kWarp, Rows); Width divides channels
 template <int Width, int Rows>
@@ -38,7 +33,7 @@ __global__ void __launch_bounds__(kWarp* Rows) mix_forward_warp(const MixForward
                        o = load_lanes<Width>(p.optical + at), s = load_lanes<Width>(p.sar + at);
     Lanes<Width> y;
     for (int k = 0; k < Width; ++k) {
-      const float gate = sigmoid(part[k] + bias[k]);
+      const float gate = logistic(part[k] + bias[k]);
       y[k] = o[k] + gate * (p.replace ? s[k] - o[k] : s[k]);
       total += gate;
     }
@@ -65,7 +60,7 @@ __global__ void __launch_bounds__(kWarp* Rows) mix_backward_columns(const MixBac
                          o = load_lanes<Width>(p.optical + at), s = load_lanes<Width>(p.sar + at);
       Lanes<Width> h, to_optical, to_sar;
       for (int k = 0; k < Width; ++k) {
-        const float gate = sigmoid(context[k] + bias[k]);
+        const float gate = logistic(context[k] + bias[k]);
         h[k] = g[k] * (p.replace ? s[k] - o[k] : s[k]) * (gate * (1.0f - gate));
         to_optical[k] = p.replace ? g[k] * (1.0f - gate) : g[k];
         to_sar[k] = g[k] * gate;

@@ -9,6 +9,7 @@
 // One thread takes four neighbouring channels where the rows allow 16-byte accesses, and one otherwise.
 
 #include "clearsky/cpu/gate.hpp"
+#include "clearsky/cuda/kernels/functions.cuh"
 #include "clearsky/cuda/kernels/lanes.cuh"
 
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
@@ -17,14 +18,10 @@ using GateForward = cpu::GateForward<float>;
 using GateBackward = cpu::GateBackward<float>;
 
 struct GeluGate {
-  /// By erfc, which keeps its digits where 1 + erf cancels.
-  static __device__ __forceinline__ float distribution(float a) { return 0.5f * erfcf(-0.70710678118654752440f * a); }
-  static __device__ __forceinline__ float density(float a) { return 0.39894228040143267794f * expf(-0.5f * a * a); }
-
-  static __device__ __forceinline__ float forward(float a, float b) { return a * distribution(a) * b; }
+  static __device__ __forceinline__ float forward(float a, float b) { return a * normal_distribution(a) * b; }
   static __device__ __forceinline__ void backward(float a, float b, float dy, float& da, float& db) {
-    const float d = distribution(a);
-    da = dy * b * (d + a * density(a));
+    const float d = normal_distribution(a);
+    da = dy * b * (d + a * normal_density(a));
     db = dy * (a * d);
   }
 };

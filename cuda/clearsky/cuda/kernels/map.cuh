@@ -5,24 +5,11 @@
 // for any strides, where a thread works out its element's place in each input.
 
 #include "clearsky/cuda/device_map.hpp"
-#include "clearsky/cuda/portable.cuh"
+#include "clearsky/cuda/kernels/functions.cuh"
 
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
 // The activations and their derivatives f' and f''. Sources: clearsky/cpu/elementwise.hpp.
-
-/// By erfc, which keeps its digits where 1 + erf cancels.
-__device__ __forceinline__ float normal_distribution(float x) {
-  return 0.5f * erfcf(-0.70710678118654752440f * x);
-}
-__device__ __forceinline__ float normal_density(float x) {
-  return 0.39894228040143267794f * expf(-0.5f * x * x);
-}
-/// 1 / (1 + e^-x), from e^-|x| so that nothing overflows.
-__device__ __forceinline__ float logistic(float x) {
-  const float e = expf(-fabsf(x));
-  return (x >= 0 ? 1.0f : e) / (1.0f + e);
-}
 
 template <int Order>
 __device__ __forceinline__ float gelu_order(float x) {

@@ -125,16 +125,12 @@ __global__ void __launch_bounds__(Threads) max_pool_take_windows(const MaxPoolRo
   p.y[out] = p.x[(at.n * s.height * s.width + p.index[out]) * s.channels + at.c];
 }
 
-/// grid (batch out_height, ceil(out_width channels / Width / kRowThreads)), block kRowThreads
+/// The sum over a rectangle of an image's rows of `width` pixels, over the pixels of a window.
 template <int Width>
-__global__ void __launch_bounds__(kRowThreads) avg_pool_windows(const AvgPool p) {
-  const PoolSizes& s = p.s;
-  const PoolPlace at = pool_place<Width>(s.out_height, s.out_width, s.channels);
-  if (at.n < 0) return;
-  const PoolSpan rows = pool_pixels(at.h, s.height, s), columns = pool_pixels(at.w, s.width, s);
-  const float* image = p.x + at.n * s.height * s.width * s.channels + at.c;
+__device__ __forceinline__ Lanes<Width> pool_share(const float* image, const PoolSpan& rows, const PoolSpan& columns,
+                                                   int64_t width, const PoolSizes& s) {
   Lanes<Width> sum = all_lanes<Width>(0.0f);
-  const int64_t step = s.width * s.channels;
+  const int64_t step = width * s.channels;
   const float* row = image + rows.first * step;
   for (int h = int(rows.first); h < int(rows.last); ++h, row += step)
     for (int w = int(columns.first); w < int(columns.last); ++w) {
@@ -143,7 +139,19 @@ __global__ void __launch_bounds__(kRowThreads) avg_pool_windows(const AvgPool p)
     }
   const float share = 1.0f / float(s.window * s.window);
   for (int k = 0; k < Width; ++k) sum[k] *= share;
-  store_lanes<Width>(p.y + (int64_t(blockIdx.x) * s.out_width + at.w) * s.channels + at.c, sum);
+  return sum;
+}
+
+/// grid (batch out_height, ceil(out_width channels / Width / kRowThreads)), block kRowThreads
+template <int Width>
+__global__ void __launch_bounds__(kRowThreads) avg_pool_windows(const AvgPool p) {
+  const PoolSizes& s = p.s;
+  const PoolPlace at = pool_place<Width>(s.out_height, s.out_width, s.channels);
+  if (at.n < 0) return;
+  const float* image = p.x + at.n * s.height * s.width * s.channels + at.c;
+  store_lanes<Width>(
+      p.y + (int64_t(blockIdx.x) * s.out_width + at.w) * s.channels + at.c,
+      pool_share<Width>(image, pool_pixels(at.h, s.height, s), pool_pixels(at.w, s.width, s), s.width, s));
 }
 
 /// grid (batch height, ceil(width channels / Width / kRowThreads)), block kRowThreads
@@ -152,19 +160,10 @@ __global__ void __launch_bounds__(kRowThreads) avg_pool_transpose_pixels(const A
   const PoolSizes& s = p.s;
   const PoolPlace at = pool_place<Width>(s.height, s.width, s.channels);
   if (at.n < 0) return;
-  const PoolSpan rows = pool_windows(at.h, s.out_height, s), columns = pool_windows(at.w, s.out_width, s);
   const float* pooled = p.x + at.n * s.out_height * s.out_width * s.channels + at.c;
-  Lanes<Width> sum = all_lanes<Width>(0.0f);
-  const int64_t step = s.out_width * s.channels;
-  const float* row = pooled + rows.first * step;
-  for (int h = int(rows.first); h < int(rows.last); ++h, row += step)
-    for (int w = int(columns.first); w < int(columns.last); ++w) {
-      const Lanes<Width> v = load_lanes<Width>(row + w * s.channels);
-      for (int k = 0; k < Width; ++k) sum[k] += v[k];
-    }
-  const float share = 1.0f / float(s.window * s.window);
-  for (int k = 0; k < Width; ++k) sum[k] *= share;
-  store_lanes<Width>(p.y + (int64_t(blockIdx.x) * s.width + at.w) * s.channels + at.c, sum);
+  store_lanes<Width>(
+      p.y + (int64_t(blockIdx.x) * s.width + at.w) * s.channels + at.c,
+      pool_share<Width>(pooled, pool_windows(at.h, s.out_height, s), pool_windows(at.w, s.out_width, s), s.out_width, s));
 }
 
 /// Launches `four` or `one`, kernels with one thread for four channels or for one, over rows of `width` pixels.

@@ -78,7 +78,7 @@ __device__ __forceinline__ Lanes<Width> fusion_gate(const float (*corner)[Channe
     const Lanes<Width> weight = load_lanes<Width>(&taps[i][k]);
     for (int m = 0; m < Width; ++m) b[m] += weight[m] * s[m];
   }
-  for (int m = 0; m < Width; ++m) b[m] = sigmoid(context[m] + b[m]);
+  for (int m = 0; m < Width; ++m) b[m] = logistic(context[m] + b[m]);
   return b;
 }
 

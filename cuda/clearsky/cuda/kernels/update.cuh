@@ -3,6 +3,7 @@
 // one launch for all tensors of a model, over the common axis of clearsky/cpu/update.hpp.
 
 #include "clearsky/cuda/kernels/adam.cuh"
+#include "clearsky/cuda/kernels/block_sums.cuh"
 
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
@@ -12,97 +13,75 @@ using AverageStep = cpu::AverageStep<float>;
 using ScaleStep = cpu::ScaleStep<float>;
 using SquaredNorm = cpu::SquaredNorm<float>;
 
-/// Calls body(tensor, element) for the elements of [first, first + kAdamBlock) of the axis that are this thread's.
-template <int Threads, class Body>
-__device__ __forceinline__ void each_of_block(const cpu::UpdateLayout& layout, int64_t first, Body&& body) {
-  // The last tensor that starts at or before `first`: the same search in each thread, from a cache.
-  int64_t low = 0, high = layout.tensors;
-  while (high - low > 1) {
-    const int64_t middle = (low + high) / 2;
-    if (layout.starts[middle] <= first) low = middle;
-    else high = middle;
-  }
-  for (int64_t index = low; index < layout.tensors && layout.starts[index] < first + kAdamBlock; ++index) {
-    const int64_t start = layout.starts[index], count = layout.counts[index];
-    for (int64_t at = first + threadIdx.x; at < first + kAdamBlock; at += Threads) {
-      const int64_t i = at - start;
-      if (0 <= i && i < count) body(index, i);
-    }
-  }
-}
-
 /// grid (ceil(length / kAdamBlock)), block Threads, as for all of these
 template <int Threads>
 __global__ void __launch_bounds__(Threads) sgd_step_blocks(const SgdStep s) {
-  each_of_block<Threads>(s.layout, int64_t(blockIdx.x) * kAdamBlock, [&](int64_t index, int64_t i) {
-    const SgdTensor& t = s.tensors[index];
+  each_in_block<Threads>(s.layout, [&](int64_t index, const auto& each) {
+    const SgdTensor t = s.tensors[index];
     if (t.gradient == nullptr) return;
-    const float p = t.value[i];
-    float g = t.gradient[i] * s.grad_scale + p * t.decay;
-    if (t.velocity != nullptr) {
-      const float u = t.velocity[i] * s.momentum + g;
-      t.velocity[i] = u;
-      g = s.nesterov ? g + u * s.momentum : u;
-    }
-    t.value[i] = p - g * t.rate;
+    each([&](int64_t i) {
+      const float p = t.value[i];
+      float g = t.gradient[i] * s.grad_scale + p * t.decay;
+      if (t.velocity != nullptr) {
+        const float u = t.velocity[i] * s.momentum + g;
+        t.velocity[i] = u;
+        g = s.nesterov ? g + u * s.momentum : u;
+      }
+      t.value[i] = p - g * t.rate;
+    });
   });
 }
 
 template <int Threads>
 __global__ void __launch_bounds__(Threads) average_step_blocks(const AverageStep s) {
-  each_of_block<Threads>(s.layout, int64_t(blockIdx.x) * kAdamBlock, [&](int64_t index, int64_t i) {
-    float *a = s.averages[index] + i, *x = s.values[index] + i;
-    const float average = *a, value = *x;
-    if (s.exchange) {
-      *a = value;
-      *x = average;
-    } else {
-      *a = average + (value - average) * s.share;
-    }
+  each_in_block<Threads>(s.layout, [&](int64_t index, const auto& each) {
+    float *a = s.averages[index], *x = s.values[index];
+    each([&](int64_t i) {
+      const float average = a[i], value = x[i];
+      if (s.exchange) {
+        a[i] = value;
+        x[i] = average;
+      } else {
+        a[i] = average + (value - average) * s.share;
+      }
+    });
   });
 }
 
 template <int Threads>
 __global__ void __launch_bounds__(Threads) scale_step_blocks(const ScaleStep s) {
-  each_of_block<Threads>(s.layout, int64_t(blockIdx.x) * kAdamBlock, [&](int64_t index, int64_t i) {
-    if (s.values[index] == nullptr) return;
-    float v = s.values[index][i] * s.scale;
-    v = v > s.limit ? s.limit : v;  // NaN fails both comparisons and stays
-    v = v < -s.limit ? -s.limit : v;
-    s.values[index][i] = v;
+  each_in_block<Threads>(s.layout, [&](int64_t index, const auto& each) {
+    float* x = s.values[index];
+    if (x == nullptr) return;
+    each([&](int64_t i) {
+      float v = x[i] * s.scale;
+      v = v > s.limit ? s.limit : v;  // NaN fails both comparisons and stays
+      v = v < -s.limit ? -s.limit : v;
+      x[i] = v;
+    });
   });
 }
 
-/// Squares of one block of the axis, added in double. parts (blocks), written
+/// Squares of one block of the axis, added in double. parts (blocks), written. The second bound asks for full occupancy:
+/// without it the compiler takes 40 registers, which leaves three quarters.
 template <int Threads>
-__global__ void __launch_bounds__(Threads) squared_norm_blocks(const SquaredNorm s, double* __restrict__ parts) {
-  CLEARSKY_SHARED(double, sums, [Threads]);
+__global__ void __launch_bounds__(Threads, 2048 / Threads) squared_norm_blocks(const SquaredNorm s, double* __restrict__ parts) {
   double sum = 0;
-  each_of_block<Threads>(s.layout, int64_t(blockIdx.x) * kAdamBlock, [&](int64_t index, int64_t i) {
-    if (s.values[index] == nullptr) return;
-    const double v = s.values[index][i];
-    sum += v * v;
+  each_in_block<Threads>(s.layout, [&](int64_t index, const auto& each) {
+    const float* x = s.values[index];
+    if (x == nullptr) return;
+    each([&](int64_t i) { sum += double(x[i]) * double(x[i]); });
   });
-  sums[threadIdx.x] = sum;
-  for (int step = Threads / 2; step > 0; step /= 2) {
-    __syncthreads();
-    if (int(threadIdx.x) < step) sums[threadIdx.x] += sums[threadIdx.x + step];
-  }
-  if (threadIdx.x == 0) parts[blockIdx.x] = sums[0];
+  sum = combine_block<Threads>(sum, Plus());
+  if (threadIdx.x == 0) parts[blockIdx.x] = sum;
 }
 
 /// grid 1, block Threads
 template <int Threads>
 __global__ void __launch_bounds__(Threads) sum_doubles(const double* __restrict__ parts, int64_t count, double* total) {
-  CLEARSKY_SHARED(double, sums, [Threads]);
-  double sum = 0;
-  for (int64_t i = threadIdx.x; i < count; i += Threads) sum += parts[i];
-  sums[threadIdx.x] = sum;
-  for (int step = Threads / 2; step > 0; step /= 2) {
-    __syncthreads();
-    if (int(threadIdx.x) < step) sums[threadIdx.x] += sums[threadIdx.x + step];
-  }
-  if (threadIdx.x == 0) *total = sums[0];
+  static_assert(Threads == kSumThreads);
+  const double sum = sum_of_slots(parts, count);
+  if (threadIdx.x == 0) *total = sum;
 }
 
 // All return without waiting. Layouts, records and lists of pointers are read on the device.
