@@ -1,12 +1,7 @@
-# The kernels' tests once more, with each access of each kernel seen by the lens (clearsky/simt/lens.hpp), as entries
-# lens.NAME. The files of tests/lens are there for the lens itself.
-#
-# The compiler puts a call before each access, as for ThreadSanitizer, and hooks.cpp has the functions that are called:
-# so -fsanitize=thread is for compiling and not for linking. Optimisation makes accesses disappear that a device would
-# not do either, but vectors out of single accesses must not be made.
-if(CLEARSKY_SANITIZE)
-  return()  # a program has one kind of instrumentation
-endif()
+# The lens (clearsky/simt/lens.hpp) sees each access of each kernel in the tests of tests/cuda and tests/lens. The
+# compiler puts a call before each access, as for ThreadSanitizer, and hooks.cpp has the functions that are called: so
+# -fsanitize=thread is for compiling and not for linking. Optimisation makes accesses disappear that a device would not
+# do either, but vectors out of single accesses must not be made.
 
 add_library(clearsky_lens_hooks OBJECT lens/hooks.cpp)
 target_link_libraries(clearsky_lens_hooks PRIVATE clearsky_test_options)
@@ -22,41 +17,18 @@ else()
        "SHELL:-mllvm -tsan-instrument-read-before-write=1")
 endif()
 
-# Programs of their own: those of tests/lens have lenses of their own, and launch what is wrong.
-foreach(folder cuda lens)
-  file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_CURRENT_SOURCE_DIR}/${folder}/*_test.cpp)
-  if(CLEARSKY_TEST_FILES)
-    list(FILTER sources INCLUDE REGEX "/tests/(${CLEARSKY_TEST_FILES})")
-  endif()
-  if(NOT sources)
-    continue()
-  endif()
-  if(folder STREQUAL "cuda")
-    set(target cuda_lens_tests)
-  else()
-    set(target lens_tests)
-  endif()
-  add_executable(${target} ${sources})
-  target_link_libraries(${target} PRIVATE clearsky_test_main clearsky_lens_hooks clearsky_own_files clearsky::cuda
-                                          doctest::doctest)
-  target_include_directories(${target} PRIVATE ${CMAKE_CURRENT_SOURCE_DIR})
+function(clearsky_put_under_lens target)
+  target_link_libraries(${target} PRIVATE clearsky_lens_hooks clearsky_own_files clearsky::cuda doctest::doctest)
+  target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_compile_definitions(${target} PRIVATE CLEARSKY_SIMT_LENS=1)
   target_compile_options(${target} PRIVATE ${clearsky_lens_options})
-  set_target_properties(${target} PROPERTIES CXX_EXTENSIONS OFF)
-  foreach(source ${sources})
-    get_filename_component(name ${source} NAME_WE)
-    string(REGEX REPLACE "_test$" "" name ${name})
-    add_test(NAME lens.${name} COMMAND ${target} --source-file=*/${name}_test.cpp ${run_in})
-    set_tests_properties(lens.${name} PROPERTIES TIMEOUT 900 FAIL_REGULAR_EXPRESSION "test cases: +0 ")
-  endforeach()
-endforeach()
+endfunction()
 
 # The study of docs/kernels, which quotes what it prints.
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT CLEARSKY_TEST_FILES)
   add_executable(study_transpose ${PROJECT_SOURCE_DIR}/examples/kernel_study/transpose.cpp)
-  target_link_libraries(study_transpose PRIVATE clearsky_lens_hooks clearsky_own clearsky::cuda)
-  target_compile_definitions(study_transpose PRIVATE CLEARSKY_SIMT_LENS=1)
-  target_compile_options(study_transpose PRIVATE ${clearsky_lens_options})
+  target_link_libraries(study_transpose PRIVATE clearsky_own clearsky::cuda)
+  clearsky_put_under_lens(study_transpose)
   set_target_properties(study_transpose PROPERTIES CXX_EXTENSIONS OFF)
   add_test(NAME example.kernel_study COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/lens/study.sh $<TARGET_FILE:study_transpose>
            ${run_in})

@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "clearsky/simt/watch.hpp"
@@ -120,6 +121,19 @@ class Lens {
 
  private:
   std::unique_ptr<LensTracker> tracker_;
+};
+
+/// While it lives, this thread's lens sees no launch, and blocks run on all threads again. What kernels write meanwhile
+/// counts as never written.
+class LensPause {
+ public:
+  LensPause() : lens_(std::exchange(watcher, nullptr)) {}
+  ~LensPause() { watcher = lens_; }
+  LensPause(const LensPause&) = delete;
+  LensPause& operator=(const LensPause&) = delete;
+
+ private:
+  Watcher* lens_;
 };
 
 }  // namespace clearsky::simt
