@@ -8,7 +8,8 @@ namespace {
 struct Size {
   int64_t batch, pixels, channels;
 };
-const Size kSizes[] = {{1, 1, 1}, {2, 7, 5}, {3, 131, 33}, {1, 70, 64}, {2, 66, 132}, {0, 3, 4}, {2, 0, 4}, {2, 3, 0}};
+const Size kSizes[] = {{1, 1, 1},   {2, 7, 5}, {3, 131, 33}, {1, 70, 64}, {2, 66, 132},
+                       {3, 13, 32}, {2, 5, 4}, {0, 3, 4},    {2, 0, 4},   {2, 3, 0}};
 
 TEST_CASE("mix: values, reliance and gradients as in double and on the CPU") {
   for (const Size& s : kSizes)

@@ -9,8 +9,9 @@ struct Size {
   int64_t rows, cols;
 };
 // One row, one column, odd ones, both sides of 128 and of 512, more than 64 rows (several slots), and nothing at all.
-const Size kSizes[] = {{1, 1},   {3, 5},   {70, 33}, {2, 128}, {5, 129}, {131, 96},
-                       {2, 512}, {3, 515}, {2, 516}, {0, 8},   {4, 0}};
+// 12, 32 and 60 columns: several rows to a warp, of which the last has less.
+const Size kSizes[] = {{1, 1},   {3, 5},    {70, 33}, {7, 12},  {33, 32}, {9, 60}, {2, 128},
+                       {5, 129}, {131, 96}, {2, 512}, {3, 515}, {2, 516}, {0, 8},  {4, 0}};
 constexpr float kEps = 1e-5f;
 
 struct Inputs {

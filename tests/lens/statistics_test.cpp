@@ -173,6 +173,33 @@ TEST_CASE("lens: compulsory bytes of a launch, and what each block fetches") {
   CHECK(l.compulsory_written_bytes == 3 * 128);
   CHECK(l.compulsory_written_sectors == 3 * 4);
   CHECK(l.block_written_sectors == 3 * 4);
+  CHECK(l.cached_read_sectors == 16);
+  CHECK(l.cached_written_sectors == 3 * 4);
+}
+
+__global__ void walks_twice(const float* from, float* to, int sectors) {
+  for (int time = 0; time < 2; ++time) {
+    for (int i = 0; i < sectors; ++i) to[blockIdx.x] = from[8 * i];
+  }
+}
+
+TEST_CASE("lens: what a cache brings from memory once more, when too much was used since") {
+  const std::vector<float> zeros(8 * 16);
+  DeviceArray<float> from(zeros.data(), 8 * 16), to(2);
+  const auto seen = [&](int sectors, int64_t cache_sectors) {
+    simt::Lens lens({.cache_bytes = 32 * cache_sectors});
+    // Two blocks, one after the other: the second walks through the same sectors, and writes to the same one (a race).
+    launch(walks_twice, 2, 1, 0, nullptr, from.data(), to.data(), sectors);
+    return lens.launches().at(0);
+  };
+  const LensLaunch fits = seen(8, 10);
+  CHECK(fits.block_read_sectors == 16);
+  CHECK(fits.cached_read_sectors == 8);
+  CHECK(fits.block_written_sectors == 2);
+  CHECK(fits.cached_written_sectors == 1);
+  const LensLaunch too_large = seen(8, 8);  // nine uses between two of a sector
+  CHECK(too_large.cached_read_sectors == 16);
+  CHECK(too_large.cached_written_sectors == 2);
 }
 
 __global__ void copies_asynchronously(const float* from, float* to) {

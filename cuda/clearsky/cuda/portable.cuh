@@ -27,10 +27,15 @@ inline unsigned blocks_of(int64_t count, int64_t each) {
   return unsigned(blocks);
 }
 
-/// Every lane gets the sum over the warp, added in the same order whatever the lane.
-__device__ __forceinline__ float warp_sum(float v) {
-  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) v += __shfl_xor_sync(kAllLanes, v, lanes);
+/// Every lane gets the sum over its group of neighbouring lanes, added in the same order whatever the lane. All lanes of
+/// the warp take part.
+template <int Group>
+__device__ __forceinline__ float group_sum(float v) {
+  for (int lanes = Group / 2; lanes > 0; lanes /= 2) v += __shfl_xor_sync(kAllLanes, v, lanes);
   return v;
+}
+__device__ __forceinline__ float warp_sum(float v) {
+  return group_sum<kWarp>(v);
 }
 /// Every lane gets the largest value; a NaN is passed by.
 __device__ __forceinline__ float warp_max(float v) {

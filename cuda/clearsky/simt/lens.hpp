@@ -29,7 +29,8 @@
 namespace clearsky::simt {
 
 struct LensOptions {
-  bool statistics = true;  ///< false: errors only, which is faster
+  bool statistics = true;               ///< false: errors only, which is faster
+  int64_t cache_bytes = int64_t{40} << 20;  ///< of the modelled L2 cache; an A100 has 40 MiB
 };
 
 struct SourceLine {
@@ -89,6 +90,9 @@ struct LensLaunch {
   /// Sectors if nothing is kept between blocks and everything within one: DRAM traffic lies between this and the
   /// compulsory sectors, as far as the L2 cache serves several blocks. A model, not a measurement.
   int64_t block_read_sectors = 0, block_written_sectors = 0;
+  /// Sectors that come from and go to memory behind an L2 cache of LensOptions::cache_bytes, empty before the launch,
+  /// that keeps what was used last. Blocks run one after the other. A model, too.
+  int64_t cached_read_sectors = 0, cached_written_sectors = 0;
 };
 
 struct LensReport {

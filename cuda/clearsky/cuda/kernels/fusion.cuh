@@ -20,14 +20,17 @@ namespace clearsky::cuda::inline CLEARSKY_MEANING {
 using MixForward = cpu::MixForward<float>;
 using MixBackward = cpu::MixBackward<float>;
 
-/// grid (ceil(batch pixels / Rows)), block (kWarp, Rows); Width divides channels
-template <int Width, int Rows>
-__global__ void __launch_bounds__(kWarp* Rows) mix_forward_warp(const MixForward p) {
-  const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
-  if (row >= p.batch * p.pixels) return;  // whole warps leave together, so the shuffles below stay safe
+/// grid (ceil(batch pixels / (Rows kWarp / Group))), block (kWarp, Rows); Width divides channels
+template <int Width, int Group, int Rows>
+__global__ void __launch_bounds__(kWarp* Rows) mix_forward_group(const MixForward p) {
+  using Place = RowGroup<Group>;
+  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * Place::kRows, rows = p.batch * p.pixels;
+  if (first_row >= rows) return;  // whole warps leave together, so the shuffles below stay safe
+  const Place place(first_row);
+  const int64_t row = place.row, end = row < rows ? p.channels : 0;
   const float* context = p.context + row / p.pixels * p.channels;
   float total = 0;
-  for (int64_t c = int64_t(threadIdx.x) * Width; c < p.channels; c += kWarp * Width) {
+  for (int64_t c = int64_t(place.lane) * Width; c < end; c += Group * Width) {
     const int64_t at = row * p.channels + c;
     const Lanes<Width> part = load_lanes<Width>(context + c), bias = load_lanes<Width>(p.bias + at),
                        o = load_lanes<Width>(p.optical + at), s = load_lanes<Width>(p.sar + at);
@@ -40,8 +43,8 @@ __global__ void __launch_bounds__(kWarp* Rows) mix_forward_warp(const MixForward
     store_lanes<Width>(p.y + at, y);
   }
   if (p.reliance == nullptr) return;
-  total = warp_sum(total);
-  if (threadIdx.x == 0) p.reliance[row] = total / float(p.channels);
+  total = group_sum<Group>(total);
+  if (place.lane == 0 && row < rows) p.reliance[row] = total / float(p.channels);
 }
 
 /// Also sums h over the pixels of one slot. parts (batch, slots, channels), written; or null.
@@ -81,8 +84,12 @@ inline void mix_forward(const MixForward& p, Stream stream) {
   constexpr int kRows = 8;
   if (p.batch * p.pixels * p.channels == 0) return;
   const bool vectors = p.channels % 4 == 0 && aligned16(p.optical, p.sar, p.context, p.bias, p.y);
-  launch(vectors ? mix_forward_warp<4, kRows> : mix_forward_warp<1, kRows>, blocks_of(p.batch * p.pixels, kRows),
-         dim3(kWarp, kRows), 0, stream, p);
+  const auto run = [&](auto kernel, int rows_of_warp) {
+    launch(kernel, blocks_of(p.batch * p.pixels, kRows * rows_of_warp), dim3(kWarp, kRows), 0, stream, p);
+  };
+  if (vectors)
+    with_row_group(p.channels, 4, [&](auto g) { run(mix_forward_group<4, g(), kRows>, RowGroup<g()>::kRows); });
+  else run(mix_forward_group<1, kWarp, kRows>, 1);
 }
 
 /// Floats of workspace that dcontext takes.

@@ -2,6 +2,8 @@
 // One or four neighbouring floats at a time: a kernel written for Lanes<Width> reads and writes 16 bytes where
 // addresses allow it, and one float elsewhere, by one text.
 
+#include <type_traits>
+
 #include "clearsky/cuda/portable.cuh"
 
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
@@ -39,6 +41,25 @@ __device__ __forceinline__ Lanes<Width> all_lanes(float v) {
 template <class... Pointers>
 bool aligned16(const Pointers*... p) {
   return ((reinterpret_cast<uintptr_t>(p) % 16 == 0) && ...);
+}
+
+/// A warp on short rows: several rows at once, Group lanes on each, or most lanes would have nothing to do.
+template <int Group>
+struct RowGroup {
+  static constexpr int kRows = kWarp / Group;  ///< of a warp
+  int64_t row;
+  int lane;  ///< within the group
+  /// @param first  row of this warp
+  __device__ __forceinline__ explicit RowGroup(int64_t first)
+      : row(first + int(threadIdx.x) / Group), lane(int(threadIdx.x) % Group) {}
+};
+
+/// Calls run with the least group, as an std::integral_constant, whose lanes cover a row with `each` floats per lane.
+template <class Run>
+void with_row_group(int64_t columns, int each, const Run& run) {
+  if (columns <= 8 * each) run(std::integral_constant<int, 8>());
+  else if (columns <= 16 * each) run(std::integral_constant<int, 16>());
+  else run(std::integral_constant<int, kWarp>());
 }
 
 /// How one thread finds its place in an image: blockIdx.x is the row (of all images), blockIdx.y a piece of the row.

@@ -8,8 +8,9 @@
 //     dgamma = sum over rows of dy xhat,   dbeta = sum over rows of dy
 //
 // Source: Ba, Kiros, Hinton, "Layer Normalization", 2016, arXiv:1607.06450, eq. 4.
-// One warp per row: the sums need shuffles only and no barrier, and a row of up to 512 stays in registers, so that x is
-// read once. A lane takes four neighbouring columns where rows allow 16-byte accesses, and one otherwise.
+// A warp, or a half or a quarter of one, per row: the sums need shuffles only and no barrier, and a row of up to 512
+// stays in registers, so that x is read once. A lane takes four neighbouring columns where rows allow 16-byte accesses,
+// and one otherwise.
 
 #include "clearsky/cpu/norm.hpp"
 #include "clearsky/cuda/kernels/column_sums.cuh"
@@ -19,44 +20,47 @@ namespace clearsky::cuda::inline CLEARSKY_MEANING {
 using LayerNormForward = cpu::LayerNormForward<float>;
 using LayerNormBackward = cpu::LayerNormBackward<float>;
 
-/// grid (ceil(rows / Rows)), block (kWarp, Rows); PerLane Width kWarp >= cols; Width divides cols
-template <int PerLane, int Width, int Rows>
-__global__ void __launch_bounds__(kWarp* Rows) layer_norm_forward_warp(const LayerNormForward p) {
-  const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
-  if (row >= p.rows) return;  // whole warps leave together, so the shuffles below stay safe
+/// grid (ceil(rows / (Rows kWarp / Group))), block (kWarp, Rows); PerLane Width Group >= cols; Width divides cols
+template <int PerLane, int Width, int Group, int Rows>
+__global__ void __launch_bounds__(kWarp* Rows) layer_norm_forward_group(const LayerNormForward p) {
+  using Place = RowGroup<Group>;
+  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * Place::kRows;
+  if (first_row >= p.rows) return;  // whole warps leave together, so the shuffles below stay safe
+  const Place at(first_row);
+  const bool there = at.row < p.rows;
+  const auto column = [&](int i) { return (int64_t(i) * Group + at.lane) * Width; };
 
-  // Load. Lane l holds Width columns from l Width on, then from (l + 32) Width on, ...: neighbouring lanes read
+  // Load. Lane l holds Width columns from l Width on, then from (l + Group) Width on, ...: neighbouring lanes read
   // neighbouring floats.
   Lanes<Width> x[PerLane];
-  const float* from = p.x + row * p.cols;
-  for (int i = 0; i < PerLane; ++i) {
-    const int64_t c = (int64_t(i) * kWarp + threadIdx.x) * Width;
-    x[i] = c < p.cols ? load_lanes<Width>(from + c) : all_lanes<Width>(0.0f);
-  }
+  const float* from = p.x + at.row * p.cols;
+  for (int i = 0; i < PerLane; ++i)
+    x[i] = there && column(i) < p.cols ? load_lanes<Width>(from + column(i)) : all_lanes<Width>(0.0f);
 
   // Mean, then the variance around it: E[x^2] - E[x]^2 cancels in float. The zeros that pad the row must not count.
   float sum = 0;
   for (int i = 0; i < PerLane; ++i)
     for (int k = 0; k < Width; ++k) sum += x[i][k];
-  const float mean = warp_sum(sum) / float(p.cols);
+  const float mean = group_sum<Group>(sum) / float(p.cols);
   float squares = 0;
   for (int i = 0; i < PerLane; ++i) {
-    const bool inside = (int64_t(i) * kWarp + threadIdx.x) * Width < p.cols;
+    const bool inside = column(i) < p.cols;
     for (int k = 0; k < Width; ++k) squares += inside ? (x[i][k] - mean) * (x[i][k] - mean) : 0.0f;
   }
-  const float rstd = 1.0f / sqrtf(warp_sum(squares) / float(p.cols) + p.eps);
+  const float rstd = 1.0f / sqrtf(group_sum<Group>(squares) / float(p.cols) + p.eps);
 
   // Output.
+  if (!there) return;
   for (int i = 0; i < PerLane; ++i) {
-    const int64_t c = (int64_t(i) * kWarp + threadIdx.x) * Width;
+    const int64_t c = column(i);
     if (c >= p.cols) continue;
     const Lanes<Width> gamma = load_lanes<Width>(p.gamma + c), beta = load_lanes<Width>(p.beta + c);
     for (int k = 0; k < Width; ++k) x[i][k] = gamma[k] * ((x[i][k] - mean) * rstd) + beta[k];
-    store_lanes<Width>(p.y + row * p.cols + c, x[i]);
+    store_lanes<Width>(p.y + at.row * p.cols + c, x[i]);
   }
-  if (threadIdx.x == 0 && p.mean != nullptr) {
-    p.mean[row] = mean;
-    p.rstd[row] = rstd;
+  if (at.lane == 0 && p.mean != nullptr) {
+    p.mean[at.row] = mean;
+    p.rstd[at.row] = rstd;
   }
 }
 
@@ -93,16 +97,20 @@ __global__ void __launch_bounds__(kWarp* Rows) layer_norm_forward_strided(const 
 }
 
 /// x and dy are read twice, the second time from a cache.
-/// grid (ceil(rows / Rows)), block (kWarp, Rows); Width divides cols
-template <int Width, int Rows>
+/// grid (ceil(rows / (Rows kWarp / Group))), block (kWarp, Rows); Width divides cols
+template <int Width, int Group, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) layer_norm_backward_input(const LayerNormBackward p) {
-  const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
-  if (row >= p.rows) return;
-  const int64_t first = int64_t(threadIdx.x) * Width, step = kWarp * Width;
-  const float mean = p.mean[row], rstd = p.rstd[row];
+  using Place = RowGroup<Group>;
+  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * Place::kRows;
+  if (first_row >= p.rows) return;
+  const Place at(first_row);
+  const bool there = at.row < p.rows;
+  const int64_t first = int64_t(at.lane) * Width, end = there ? p.cols : 0, step = Group * Width;
+  const float mean = there ? p.mean[at.row] : 0.0f, rstd = there ? p.rstd[at.row] : 0.0f;
+  const float *x_row = p.x + at.row * p.cols, *dy_row = p.dy + at.row * p.cols;
   float sum_h = 0, sum_hx = 0;
-  for (int64_t c = first; c < p.cols; c += step) {
-    const Lanes<Width> x = load_lanes<Width>(p.x + row * p.cols + c), dy = load_lanes<Width>(p.dy + row * p.cols + c),
+  for (int64_t c = first; c < end; c += step) {
+    const Lanes<Width> x = load_lanes<Width>(x_row + c), dy = load_lanes<Width>(dy_row + c),
                        gamma = load_lanes<Width>(p.gamma + c);
     for (int k = 0; k < Width; ++k) {
       const float h = dy[k] * gamma[k];
@@ -110,14 +118,14 @@ __global__ void __launch_bounds__(kWarp* Rows) layer_norm_backward_input(const L
       sum_hx += h * ((x[k] - mean) * rstd);
     }
   }
-  const float mean_h = warp_sum(sum_h) / float(p.cols);
-  const float mean_hx = warp_sum(sum_hx) / float(p.cols);
-  for (int64_t c = first; c < p.cols; c += step) {
-    const Lanes<Width> x = load_lanes<Width>(p.x + row * p.cols + c), dy = load_lanes<Width>(p.dy + row * p.cols + c),
+  const float mean_h = group_sum<Group>(sum_h) / float(p.cols);
+  const float mean_hx = group_sum<Group>(sum_hx) / float(p.cols);
+  for (int64_t c = first; c < end; c += step) {
+    const Lanes<Width> x = load_lanes<Width>(x_row + c), dy = load_lanes<Width>(dy_row + c),
                        gamma = load_lanes<Width>(p.gamma + c);
     Lanes<Width> dx;
     for (int k = 0; k < Width; ++k) dx[k] = rstd * (dy[k] * gamma[k] - mean_h - ((x[k] - mean) * rstd) * mean_hx);
-    store_lanes<Width>(p.dx + row * p.cols + c, dx);
+    store_lanes<Width>(p.dx + at.row * p.cols + c, dx);
   }
 }
 
@@ -147,20 +155,25 @@ __global__ void __launch_bounds__(kWarp* Rows)
   }
 }
 
-/// Picks the registers that a row needs; returns without waiting. An empty tensor is not an error, an empty grid is.
+/// Picks the registers and lanes that a row needs; returns without waiting. An empty tensor is not an error, an empty
+/// grid is.
 inline void layer_norm_forward(const LayerNormForward& p, Stream stream) {
   constexpr int kRows = 8;
   if (p.rows == 0 || p.cols == 0) return;
-  const dim3 grid(blocks_of(p.rows, kRows)), block(kWarp, kRows);
-  const auto run = [&](auto kernel) { launch(kernel, grid, block, 0, stream, p); };
+  const auto run = [&](auto kernel, int rows_of_warp) {
+    launch(kernel, blocks_of(p.rows, kRows * rows_of_warp), dim3(kWarp, kRows), 0, stream, p);
+  };
   if (p.cols % 4 == 0 && aligned16(p.x, p.gamma, p.beta, p.y)) {
-    if (p.cols <= 4 * kWarp) run(layer_norm_forward_warp<1, 4, kRows>);
-    else if (p.cols <= 16 * kWarp) run(layer_norm_forward_warp<4, 4, kRows>);
-    else run(layer_norm_forward_strided<4, kRows>);
+    if (p.cols <= 4 * kWarp)
+      with_row_group(p.cols, 4, [&](auto g) {
+        run(layer_norm_forward_group<1, 4, g(), kRows>, RowGroup<g()>::kRows);
+      });
+    else if (p.cols <= 16 * kWarp) run(layer_norm_forward_group<4, 4, kWarp, kRows>, 1);
+    else run(layer_norm_forward_strided<4, kRows>, 1);
   } else {
-    if (p.cols <= 4 * kWarp) run(layer_norm_forward_warp<4, 1, kRows>);
-    else if (p.cols <= 16 * kWarp) run(layer_norm_forward_warp<16, 1, kRows>);
-    else run(layer_norm_forward_strided<1, kRows>);
+    if (p.cols <= 4 * kWarp) run(layer_norm_forward_group<4, 1, kWarp, kRows>, 1);
+    else if (p.cols <= 16 * kWarp) run(layer_norm_forward_group<16, 1, kWarp, kRows>, 1);
+    else run(layer_norm_forward_strided<1, kRows>, 1);
   }
 }
 
@@ -174,14 +187,20 @@ inline void layer_norm_backward(const LayerNormBackward& p, float* workspace, St
   constexpr int kRows = 4;
   if (p.cols == 0) return;
   const bool vectors = p.cols % 4 == 0 && aligned16(p.x, p.dy);
-  if (p.dx != nullptr && p.rows != 0)
-    launch(
-        vectors && aligned16(p.gamma, p.dx) ? layer_norm_backward_input<4, kRows> : layer_norm_backward_input<1, kRows>,
-        blocks_of(p.rows, kRows), dim3(kWarp, kRows), 0, stream, p);
+  const auto run = [&](auto kernel, int rows_of_warp) {
+    launch(kernel, blocks_of(p.rows, kRows * rows_of_warp), dim3(kWarp, kRows), 0, stream, p);
+  };
+  if (p.dx != nullptr && p.rows != 0) {
+    if (vectors && aligned16(p.gamma, p.dx))
+      with_row_group(p.cols, 4, [&](auto g) {
+        run(layer_norm_backward_input<4, g(), kRows>, RowGroup<g()>::kRows);
+      });
+    else run(layer_norm_backward_input<1, kWarp, kRows>, 1);
+  }
   if (p.dgamma == nullptr && p.dbeta == nullptr) return;
   const int64_t slots = column_slots(p.rows);
   if (slots != 0) {
-    const bool wide = vectors && aligned16(workspace);
+    const bool wide = vectors && aligned16(workspace) && p.cols >= 4 * kWarp;  // else lanes would have nothing to do
     launch(wide ? layer_norm_backward_weight<4, kColumnRows> : layer_norm_backward_weight<1, kColumnRows>,
            dim3(blocks_of(p.cols, kWarp * (wide ? 4 : 1)), unsigned(slots)), dim3(kWarp, kColumnRows), 0, stream, p,
            workspace);

@@ -115,29 +115,35 @@ __device__ __forceinline__ float tap_weight(int i, int j, int size, int out) {
   return weight;
 }
 
-/// grid (batch out_height, ceil(out_width channels / Width / kRowThreads)), block kRowThreads
+/// Rows of y that a block makes, one after the other: neighbouring rows read the same rows of x, from the block's cache.
+inline constexpr int kResizeRows = 4;
+
+/// grid (batch ceil(out_height / kResizeRows), ceil(out_width channels / Width / kRowThreads)), block kRowThreads
 template <class Mode, int Width>
 __global__ void __launch_bounds__(kRowThreads) resize_pixels(const Resize p) {
   const unsigned item = blockIdx.y * kRowThreads + threadIdx.x, groups = unsigned(p.channels) / Width;
   if (item >= unsigned(p.out_width) * groups) return;
-  const int64_t n = blockIdx.x / p.out_height;
-  const int oh = int(blockIdx.x - n * p.out_height), ow = int(item / groups), c = int(item % groups) * Width;
-  const auto rows = Mode::taps(oh, int(p.height), int(p.out_height));
+  const int64_t pieces = (p.out_height + kResizeRows - 1) / kResizeRows, n = blockIdx.x / pieces;
+  const int first = int(blockIdx.x - n * pieces) * kResizeRows, ow = int(item / groups), c = int(item % groups) * Width;
   const auto columns = Mode::taps(ow, int(p.width), int(p.out_width));
   const float* x = p.x + n * p.height * p.width * p.channels + c;
-  Lanes<Width> y = all_lanes<Width>(0.0f);
-  for (int a = 0; a < Mode::kTaps; ++a) {
-    if (rows.weight[a] == 0) continue;
-    const float* row = x + rows.source[a] * p.width * p.channels;
-    Lanes<Width> sum = all_lanes<Width>(0.0f);
-    for (int b = 0; b < Mode::kTaps; ++b) {
-      if (columns.weight[b] == 0) continue;
-      const Lanes<Width> v = load_lanes<Width>(row + columns.source[b] * p.channels);
-      for (int k = 0; k < Width; ++k) sum[k] += columns.weight[b] * v[k];
+  float* to = p.y + (n * p.out_height * p.out_width + ow) * p.channels + c;
+  for (int oh = first; oh < first + kResizeRows && oh < int(p.out_height); ++oh) {
+    const auto rows = Mode::taps(oh, int(p.height), int(p.out_height));
+    Lanes<Width> y = all_lanes<Width>(0.0f);
+    for (int a = 0; a < Mode::kTaps; ++a) {
+      if (rows.weight[a] == 0) continue;
+      const float* row = x + rows.source[a] * p.width * p.channels;
+      Lanes<Width> sum = all_lanes<Width>(0.0f);
+      for (int b = 0; b < Mode::kTaps; ++b) {
+        if (columns.weight[b] == 0) continue;
+        const Lanes<Width> v = load_lanes<Width>(row + columns.source[b] * p.channels);
+        for (int k = 0; k < Width; ++k) sum[k] += columns.weight[b] * v[k];
+      }
+      for (int k = 0; k < Width; ++k) y[k] += rows.weight[a] * sum[k];
     }
-    for (int k = 0; k < Width; ++k) y[k] += rows.weight[a] * sum[k];
+    store_lanes<Width>(to + oh * p.out_width * p.channels, y);
   }
-  store_lanes<Width>(p.y + int64_t(blockIdx.x) * p.out_width * p.channels + int64_t(item) * Width, y);
 }
 
 /// grid (batch height, ceil(width channels / Width / kRowThreads)), block kRowThreads
@@ -169,7 +175,8 @@ __global__ void __launch_bounds__(kRowThreads) resize_transpose_pixels(const Res
 template <class Mode>
 void launch_resize(const Resize& p, Stream stream) {
   const bool vectors = p.channels % 4 == 0 && aligned16(p.x, p.y);
-  const dim3 grid = grid_of_rows("resize", p.batch * p.out_height, p.out_width * p.channels / (vectors ? 4 : 1));
+  const int64_t pieces = (p.out_height + kResizeRows - 1) / kResizeRows;
+  const dim3 grid = grid_of_rows("resize", p.batch * pieces, p.out_width * p.channels / (vectors ? 4 : 1));
   if (vectors) launch(resize_pixels<Mode, 4>, grid, kRowThreads, 0, stream, p);
   else launch(resize_pixels<Mode, 1>, grid, kRowThreads, 0, stream, p);
 }

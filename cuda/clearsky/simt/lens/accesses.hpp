@@ -223,17 +223,25 @@ void LensTracker::touch(lens::Cell& c, int bytes, AccessKind kind, lens::SiteNum
   c.write_site = site;
 }
 
-/// How many sectors come and go, if everything is kept for the launch, or for the block.
+/// How many sectors come and go, if everything is kept for the launch, for the block, or in a cache. The cache forgets
+/// a sector when as many others were used since as it has room for; a use counts once per block, and twice where two
+/// blocks share a sector, so that this is never too good.
 inline void LensTracker::count_sectors(lens::Shadow& shadow, size_t offset, size_t bytes, AccessKind kind) {
   for (size_t i = offset / 32; i <= (offset + bytes - 1) / 32; ++i) {
     lens::Sector& s = shadow.sectors[i];
     if (kind != AccessKind::write && s.read_epoch < block_first_) {
-      if (s.write_epoch < block_first_) ++sums_.block_read_sectors;
+      if (s.write_epoch < block_first_) {
+        ++sums_.block_read_sectors;
+        if (!use_cached(s)) ++sums_.cached_read_sectors;
+      }
       if (s.read_epoch < launch_first_ && s.write_epoch < launch_first_) ++sums_.compulsory_read_sectors;
       s.read_epoch = epoch_;
     }
     if (kind != AccessKind::read && s.write_epoch < block_first_) {
       ++sums_.block_written_sectors;
+      const bool kept = use_cached(s);
+      if (!kept || !s.dirty) ++sums_.cached_written_sectors;  // goes to memory when it leaves the cache
+      s.dirty = true;
       if (s.write_epoch < launch_first_) ++sums_.compulsory_written_sectors;
       s.write_epoch = epoch_;
     }

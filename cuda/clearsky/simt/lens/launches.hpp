@@ -10,6 +10,7 @@ inline void LensTracker::launch_begins(AnyKernel kernel, const cuda::dim3& grid,
   kernel_ = kernel;
   shape_ = block;
   launch_first_ = epoch_ + 1;
+  cache_start_ = cache_uses_;
   blocks_.clear();
   atomics_.clear();
   error_at_.clear();

@@ -109,7 +109,9 @@ inline std::string json_of(const LensLaunch& l) {
                    {"compulsory_read_sectors", l.compulsory_read_sectors},
                    {"compulsory_written_sectors", l.compulsory_written_sectors},
                    {"block_read_sectors", l.block_read_sectors},
-                   {"block_written_sectors", l.block_written_sectors}});
+                   {"block_written_sectors", l.block_written_sectors},
+                   {"cached_read_sectors", l.cached_read_sectors},
+                   {"cached_written_sectors", l.cached_written_sectors}});
   text += ", \"lines\": [";
   bool first = true;
   for (const LensLine& s : l.lines) {

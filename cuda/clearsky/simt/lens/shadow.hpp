@@ -51,9 +51,11 @@ struct Cell {
   bool initialized = false;
 };
 
-/// When a sector was last read and written.
+/// When a sector was last read and written, by a block; and when it was last used, by the model of a cache.
 struct Sector {
   uint32_t read_epoch = 0, write_epoch = 0;
+  int64_t used = 0;
+  bool dirty = false;
 };
 
 /// A piece of memory that kernels may use.

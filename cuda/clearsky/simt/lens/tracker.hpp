@@ -118,6 +118,13 @@ class LensTracker final : public Watcher, public MemoryObserver {
   template <bool Shared>
   void touch_cells(lens::Shadow& shadow, uintptr_t at, size_t bytes, AccessKind kind, lens::SiteNumber site);
   void count_sectors(lens::Shadow& shadow, size_t offset, size_t bytes, AccessKind kind);
+  /// Whether the cache still has it. Each launch starts with an empty cache.
+  bool use_cached(lens::Sector& s) {
+    const bool kept = s.used > cache_start_ && cache_uses_ - s.used < options_.cache_bytes / 32;
+    if (!kept) s.dirty = false;
+    s.used = ++cache_uses_;
+    return kept;
+  }
 
   /// Whether what a thread of this block did in this epoch, at its clock, is over for the current thread.
   bool ordered(uint16_t thread, uint32_t clock) const {
@@ -204,6 +211,8 @@ class LensTracker final : public Watcher, public MemoryObserver {
   const Thread* thread_ = nullptr;
   uint16_t me_ = 0;
   uintptr_t stack_ = 0;
+
+  int64_t cache_uses_ = 0, cache_start_ = 0;  // before this launch
 
   lens::Requests requests_;
   LensLaunch sums_;
