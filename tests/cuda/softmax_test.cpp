@@ -8,8 +8,8 @@ namespace {
 struct Size {
   int64_t outer, n, inner;
 };
-const Size kSizes[] = {{1, 1, 1},  {5, 7, 1}, {9, 32, 1}, {3, 100, 1}, {2, 260, 1}, {1, 5, 3},
-                       {2, 9, 70}, {3, 1, 2}, {0, 4, 1},  {2, 0, 3},   {2, 3, 0}};
+const Size kSizes[] = {{1, 1, 1},   {5, 7, 1}, {9, 32, 1}, {17, 10, 1}, {5, 24, 1}, {6, 60, 1}, {3, 100, 1},
+                       {2, 260, 1}, {1, 5, 3}, {2, 9, 70}, {3, 1, 2},   {0, 4, 1},  {2, 0, 3},  {2, 3, 0}};
 
 TEST_CASE("softmax: values and gradients as in double and on the CPU, along rows and columns") {
   for (const Size& s : kSizes)

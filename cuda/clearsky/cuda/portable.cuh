@@ -37,10 +37,14 @@ __device__ __forceinline__ float group_sum(float v) {
 __device__ __forceinline__ float warp_sum(float v) {
   return group_sum<kWarp>(v);
 }
-/// Every lane gets the largest value; a NaN is passed by.
-__device__ __forceinline__ float warp_max(float v) {
-  for (int lanes = kWarp / 2; lanes > 0; lanes /= 2) v = fmaxf(v, __shfl_xor_sync(kAllLanes, v, lanes));
+/// Every lane gets the largest value of its group; a NaN is passed by.
+template <int Group>
+__device__ __forceinline__ float group_max(float v) {
+  for (int lanes = Group / 2; lanes > 0; lanes /= 2) v = fmaxf(v, __shfl_xor_sync(kAllLanes, v, lanes));
   return v;
+}
+__device__ __forceinline__ float warp_max(float v) {
+  return group_max<kWarp>(v);
 }
 
 }  // namespace clearsky::cuda::inline CLEARSKY_MEANING

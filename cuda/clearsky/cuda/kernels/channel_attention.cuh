@@ -73,6 +73,7 @@ struct HeadProblem {
   int64_t slot_stride, image_stride, head_stride, row_stride;  // of c
   int64_t bias_step;
   HeadResult result;
+  float* squares;  // see tile_product.cuh; null but for sums over pixels
 
   __device__ __forceinline__ MatrixSource a(int64_t product) const { return factor_a.at(product); }
   __device__ __forceinline__ MatrixSource b(int64_t product) const { return factor_b.at(product); }
@@ -80,6 +81,10 @@ struct HeadProblem {
     return slot * slot_stride + product / heads * image_stride + product % heads * head_stride + row * row_stride;
   }
 };
+
+/// The norms of q and k take their columns' squares from the product that reads them anyway.
+template <int Width>
+inline constexpr bool kWithSquares<HeadProblem<TileLayout::lines, TileLayout::lines, Width>> = true;
 
 /// Sizes that all parts share.
 struct HeadSizes {
@@ -92,35 +97,16 @@ struct HeadSizes {
   bool empty() const { return batch * pixels * channels == 0; }
   /// Slots of the sums over pixels.
   int64_t slots() const { return step_slots(d, d, pixels, products()); }
-  int64_t norm_slots() const { return column_slots(pixels); }
 };
 
-/// Squares of q and k, summed over the pixels of one slot. parts (batch, slots, 2 channels), written.
-/// grid (ceil(2 channels / kWarp), slots, batch), block (kWarp, Rows)
-template <int Rows>
-__global__ void __launch_bounds__(kWarp* Rows)
-    channel_attention_squares(const float* __restrict__ qkv, const HeadSizes s, float* __restrict__ parts) {
-  const int64_t c = int64_t(blockIdx.x) * kWarp + threadIdx.x, slot = blockIdx.y, slots = gridDim.y, n = blockIdx.z;
-  float total = 0;
-  if (c < 2 * s.channels) {  // the others must stay for the barriers
-    const int64_t last = s.pixels * (slot + 1) / slots;
-    for (int64_t i = s.pixels * slot / slots + threadIdx.y; i < last; i += Rows) {
-      const float v = qkv[(n * s.pixels + i) * s.row + c];
-      total += v * v;
-    }
-  }
-  total = sum_down_block(total);
-  if (threadIdx.y == 0 && c < 2 * s.channels) parts[(n * slots + slot) * 2 * s.channels + c] = total;
-}
-
-/// N, A and the inverse norms from S and the squares; a warp per row. grid (batch heads), block (kWarp, Rows)
+/// N, A and the inverse norms from S and the squares (batch heads, 2, d); a warp per row. grid (batch heads), block
+/// (kWarp, Rows)
 template <int Rows>
 __global__ void __launch_bounds__(kWarp* Rows)
     channel_attention_softmax(const float* __restrict__ products, const float* __restrict__ squares,
                               const float* __restrict__ temperature, const HeadSizes s, float* __restrict__ state) {
-  const int64_t product = blockIdx.x, n = product / s.heads, h = product % s.heads, d = s.d;
-  const float* of_q = squares + n * 2 * s.channels + h * d;
-  const float* of_k = of_q + s.channels;
+  const int64_t product = blockIdx.x, h = product % s.heads, d = s.d;
+  const float *of_q = squares + product * 2 * d, *of_k = of_q + d;
   float *normal = state + product * s.state(), *a = normal + d * d, *q_inverse = a + d * d, *k_inverse = q_inverse + d;
   const float t = temperature[h];
   for (int64_t i = threadIdx.y; i < d; i += Rows) {
@@ -190,14 +176,14 @@ namespace detail {
 template <TileLayout A, TileLayout B>
 void launch_heads(const HeadFactor<A>& a, const HeadFactor<B>& b, int64_t rows, int64_t columns, int64_t steps,
                   const HeadSizes& s, int64_t slots, int64_t slot_stride, int64_t image_stride, int64_t head_stride,
-                  int64_t row_stride, const HeadResult& result, Precision precision, Stream stream) {
+                  int64_t row_stride, const HeadResult& result, float* squares, Precision precision, Stream stream) {
   const auto in_fours = [](const float* p) { return reinterpret_cast<uintptr_t>(p) % 16 == 0; };
   HeadResult to = result;
   to.fours = columns % 4 == 0 && slot_stride % 4 == 0 && image_stride % 4 == 0 && head_stride % 4 == 0 &&
              row_stride % 4 == 0 && in_fours(to.y) && in_fours(to.factor) && in_fours(to.x);
   const auto with = [&]<int Width>() {
     launch_tile_product(HeadProblem<A, B, Width>{a, b, rows, columns, steps, s.heads, slot_stride, image_stride,
-                                                 head_stride, row_stride, columns, to},
+                                                 head_stride, row_stride, columns, to, squares},
                         precision, s.products(), slots, stream);
   };
   if (a.in_fours() && b.in_fours()) with.template operator()<4>();
@@ -206,14 +192,17 @@ void launch_heads(const HeadFactor<A>& a, const HeadFactor<B>& b, int64_t rows, 
 
 /// c (batch, heads, d, d) = the sum over pixels of left^T right. Both point to the first image's first channel.
 /// @param workspace  (slots batch heads d d)  for more than one slot
+/// @param squares    (slots batch heads 2 d)  written with the slots' sums of squares of left's and right's columns; or
+///                   null
 inline void launch_pixel_sums(const float* left, int64_t left_row, const float* right, int64_t right_row,
-                              const HeadSizes& s, float* workspace, float* c, Precision precision, Stream stream) {
+                              const HeadSizes& s, float* workspace, float* c, float* squares, Precision precision,
+                              Stream stream) {
   constexpr TileLayout kLines = TileLayout::lines;
   const HeadFactor<kLines> a{{left, 1, left_row, s.d, s.pixels}, s.pixels * left_row, s.d, s.heads};
   const HeadFactor<kLines> b{{right, 1, right_row, s.d, s.pixels}, s.pixels * right_row, s.d, s.heads};
   const int64_t slots = s.slots(), count = s.products() * s.square();
   launch_heads(a, b, s.d, s.d, s.pixels, s, slots, count, s.heads * s.square(), s.square(), s.d,
-               {slots == 1 ? c : workspace, nullptr, nullptr, false}, precision, stream);
+               {slots == 1 ? c : workspace, nullptr, nullptr, false}, squares, precision, stream);
   if (slots > 1) launch_add_slots({workspace, c, slots, count, s.d, {}}, stream);
 }
 
@@ -226,7 +215,7 @@ inline void launch_per_pixel(const float* x, int64_t x_row, const float* matrix,
   const HeadFactor<kSteps> a{{x, x_row, 1, s.pixels, s.d}, s.pixels * x_row, s.d, s.heads};
   const HeadResult result{y, factor, u, false};
   const auto with = [&](const auto& b) {
-    launch_heads(a, b, s.pixels, s.d, s.d, s, 1, 0, s.pixels * y_row, s.d, y_row, result, precision, stream);
+    launch_heads(a, b, s.pixels, s.d, s.d, s, 1, 0, s.pixels * y_row, s.d, y_row, result, nullptr, precision, stream);
   };
   if (turned) with(HeadFactor<kLines>{{matrix, 1, s.d, s.d, s.d}, s.heads * matrix_stride, matrix_stride, s.heads});
   else with(HeadFactor<kSteps>{{matrix, s.d, 1, s.d, s.d}, s.heads * matrix_stride, matrix_stride, s.heads});
@@ -244,7 +233,7 @@ inline void check_heads(const HeadSizes& s) {
 inline int64_t channel_attention_forward_workspace(const ChannelAttentionForward& p) {
   const HeadSizes s(p.batch, p.pixels, p.channels, p.heads);
   if (s.empty()) return 0;
-  return (s.slots() + 1) * s.products() * s.square() + (s.norm_slots() + 1) * s.batch * 2 * s.channels;
+  return (s.slots() + 1) * s.products() * (s.square() + 2 * s.d);
 }
 
 /// Returns without waiting.
@@ -255,17 +244,14 @@ inline void channel_attention_forward(const ChannelAttentionForward& p, Precisio
   const HeadSizes s(p.batch, p.pixels, p.channels, p.heads);
   if (s.empty()) return;
   detail::check_heads(s);
+  const int64_t slots = s.slots(), squares_size = s.products() * 2 * s.d;
   float* products = workspace;
-  float* slots_of_products = products + s.products() * s.square();
-  float* squares = slots_of_products + s.slots() * s.products() * s.square();
-  float* slots_of_squares = squares + s.batch * 2 * s.channels;
-  detail::launch_pixel_sums(p.qkv, s.row, p.qkv + s.channels, s.row, s, slots_of_products, products, precision, stream);
-  const int64_t slots = s.norm_slots();
-  launch(channel_attention_squares<kColumnRows>,
-         dim3(blocks_of(2 * s.channels, kWarp), unsigned(slots), unsigned(s.batch)), dim3(kWarp, kColumnRows), 0,
-         stream, p.qkv, s, slots_of_squares);
-  launch(sum_slots<128>, dim3(blocks_of(2 * s.channels, 128), unsigned(s.batch)), 128, 0, stream,
-         SlotSums{slots_of_squares, squares, slots, 2 * s.channels, 2 * s.channels});
+  float* squares = products + s.products() * s.square();
+  float* slots_of_products = squares + squares_size;
+  float* slots_of_squares = slots_of_products + slots * s.products() * s.square();
+  detail::launch_pixel_sums(p.qkv, s.row, p.qkv + s.channels, s.row, s, slots_of_products, products,
+                            slots == 1 ? squares : slots_of_squares, precision, stream);
+  if (slots > 1) launch_add_slots({slots_of_squares, squares, slots, squares_size, 2 * s.d, {}}, stream);
   constexpr int kRows = 8;
   launch(channel_attention_softmax<kRows>, blocks_of(s.products(), 1), dim3(kWarp, kRows), 0, stream, products, squares,
          p.temperature, s, p.state);
@@ -298,7 +284,7 @@ inline void channel_attention_backward(const ChannelAttentionBackward& p, Precis
   float* dt = k_factor + s.products() * s.d;
   float* slots = dt + s.products();
   const float *q = p.qkv, *k = q + s.channels, *v = k + s.channels;
-  detail::launch_pixel_sums(p.dy, s.channels, v, s.row, s, slots, scores, precision, stream);
+  detail::launch_pixel_sums(p.dy, s.channels, v, s.row, s, slots, scores, nullptr, precision, stream);
   constexpr int kRows = 8;
   launch(channel_attention_slopes<kRows>, blocks_of(s.products(), 1), dim3(kWarp, kRows), 0, stream, scores, p.state,
          p.temperature, s, ds, q_factor, k_factor, dt);

@@ -10,18 +10,6 @@ namespace clearsky::cuda::inline CLEARSKY_MEANING {
 /// In place of the first row with a label that is no class, where there is none.
 inline constexpr int64_t kNoRow = 0x7fffffffffffffff;
 
-template <int Group>
-__device__ __forceinline__ float group_sum(float v) {
-  for (int lanes = Group / 2; lanes > 0; lanes /= 2) v += __shfl_xor_sync(kAllLanes, v, lanes);
-  return v;
-}
-/// A NaN is passed by.
-template <int Group>
-__device__ __forceinline__ float group_max(float v) {
-  for (int lanes = Group / 2; lanes > 0; lanes /= 2) v = fmaxf(v, __shfl_xor_sync(kAllLanes, v, lanes));
-  return v;
-}
-
 /// x - max and e^(x - max) of this lane's classes, the latter 0 behind them, and what softmax needs of the row.
 template <int Group, int PerLane>
 struct ClassRow {

@@ -5,8 +5,9 @@
 //     dx_i = y_i (dy_i - sum_j dy_j y_j)   or, of the logarithm, dy_i - e^(y_i) sum_j dy_j
 //
 // Source: Goodfellow, Bengio, Courville, "Deep Learning", 2016, eq. 4.1.
-// With inner = 1 a row lies in one piece, and one warp takes it. Otherwise neighbouring threads take neighbouring
-// columns, so that they read neighbouring floats. Either reads x three times, of which two come from a cache.
+// With inner = 1 a row lies in one piece, and a warp or a part of one takes it. Otherwise neighbouring threads take
+// neighbouring columns, so that they read neighbouring floats. Either reads x three times, of which two come from a
+// cache.
 
 #include "clearsky/cpu/softmax.hpp"
 #include "clearsky/cuda/kernels/lanes.cuh"
@@ -23,30 +24,35 @@ struct SoftmaxBackward {
   bool logarithm;
 };
 
-/// grid (ceil(outer / Rows)), block (kWarp, Rows); inner = 1; Width divides n
-template <int Width, int Rows>
+/// grid (ceil(outer / (Rows kWarp / Group))), block (kWarp, Rows); inner = 1; Width divides n
+template <int Width, int Group, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) softmax_rows(const Softmax p) {
-  const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
-  if (row >= p.outer) return;  // whole warps leave together, so the shuffles below stay safe
-  const float* x = p.x + row * p.n;
-  const int64_t first = int64_t(threadIdx.x) * Width, step = kWarp * Width;
+  using Place = RowGroup<Group>;
+  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * Place::kRows;
+  if (first_row >= p.outer) return;  // whole warps leave together, so the shuffles below stay safe
+  const Place place(first_row);
+  // Not int64_t: with those the compiler spills registers to gain occupancy.
+  const int first = place.lane * Width, end = place.row < p.outer ? int(p.n) : 0;
+  constexpr int step = Group * Width;
+  const float* x = p.x + place.row * p.n;
+  float* y = p.y + place.row * p.n;
   float top = -INFINITY;  // passes a NaN by; the sum below takes it up
-  for (int64_t i = first; i < p.n; i += step) {
+  for (int i = first; i < end; i += step) {
     const Lanes<Width> v = load_lanes<Width>(x + i);
     for (int k = 0; k < Width; ++k) top = fmaxf(top, v[k]);
   }
-  top = warp_max(top);
+  top = group_max<Group>(top);
   float sum = 0;
-  for (int64_t i = first; i < p.n; i += step) {
+  for (int i = first; i < end; i += step) {
     const Lanes<Width> v = load_lanes<Width>(x + i);
     for (int k = 0; k < Width; ++k) sum += expf(v[k] - top);
   }
-  sum = warp_sum(sum);
-  const float log_sum = logf(sum);
-  for (int64_t i = first; i < p.n; i += step) {
+  sum = group_sum<Group>(sum);
+  const float log_sum = logf(sum), inverse = 1.0f / sum;
+  for (int i = first; i < end; i += step) {
     Lanes<Width> v = load_lanes<Width>(x + i);
-    for (int k = 0; k < Width; ++k) v[k] = p.logarithm ? (v[k] - top) - log_sum : expf(v[k] - top) / sum;
-    store_lanes<Width>(p.y + row * p.n + i, v);
+    for (int k = 0; k < Width; ++k) v[k] = p.logarithm ? (v[k] - top) - log_sum : expf(v[k] - top) * inverse;
+    store_lanes<Width>(y + i, v);
   }
 }
 
@@ -65,23 +71,28 @@ __global__ void __launch_bounds__(Threads) softmax_columns(const Softmax p) {
     p.y[i] = p.logarithm ? (p.x[i] - top) - log_sum : expf(p.x[i] - top) / sum;
 }
 
-/// grid (ceil(outer / Rows)), block (kWarp, Rows); inner = 1; Width divides n
-template <int Width, int Rows>
+/// grid (ceil(outer / (Rows kWarp / Group))), block (kWarp, Rows); inner = 1; Width divides n
+template <int Width, int Group, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) softmax_backward_rows(const SoftmaxBackward p) {
-  const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
-  if (row >= p.outer) return;
-  const int64_t first = int64_t(threadIdx.x) * Width, step = kWarp * Width;
+  using Place = RowGroup<Group>;
+  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * Place::kRows;
+  if (first_row >= p.outer) return;
+  const Place place(first_row);
+  const int64_t first = int64_t(place.lane) * Width, end = place.row < p.outer ? p.n : 0;
+  constexpr int step = Group * Width;
+  const float *y_row = p.y + place.row * p.n, *dy_row = p.dy + place.row * p.n;
+  float* dx_row = p.dx + place.row * p.n;
   float sum = 0;
-  for (int64_t i = first; i < p.n; i += step) {
-    const Lanes<Width> y = load_lanes<Width>(p.y + row * p.n + i), dy = load_lanes<Width>(p.dy + row * p.n + i);
+  for (int64_t i = first; i < end; i += step) {
+    const Lanes<Width> y = load_lanes<Width>(y_row + i), dy = load_lanes<Width>(dy_row + i);
     for (int k = 0; k < Width; ++k) sum += p.logarithm ? dy[k] : dy[k] * y[k];
   }
-  sum = warp_sum(sum);
-  for (int64_t i = first; i < p.n; i += step) {
-    const Lanes<Width> y = load_lanes<Width>(p.y + row * p.n + i), dy = load_lanes<Width>(p.dy + row * p.n + i);
+  sum = group_sum<Group>(sum);
+  for (int64_t i = first; i < end; i += step) {
+    const Lanes<Width> y = load_lanes<Width>(y_row + i), dy = load_lanes<Width>(dy_row + i);
     Lanes<Width> dx;
     for (int k = 0; k < Width; ++k) dx[k] = p.logarithm ? dy[k] - expf(y[k]) * sum : y[k] * (dy[k] - sum);
-    store_lanes<Width>(p.dx + row * p.n + i, dx);
+    store_lanes<Width>(dx_row + i, dx);
   }
 }
 
@@ -97,25 +108,39 @@ __global__ void __launch_bounds__(Threads) softmax_backward_columns(const Softma
     p.dx[i] = p.logarithm ? p.dy[i] - expf(p.y[i]) * sum : p.y[i] * (p.dy[i] - sum);
 }
 
+namespace detail {
+/// Calls run(Width, Group), as types, for rows of n.
+template <class Run>
+void with_softmax_rows(int64_t n, bool vectors, const Run& run) {
+  const auto with = [&](auto width) { with_row_group(n, width(), [&](auto group) { run(width, group); }); };
+  if (vectors) with(std::integral_constant<int, 4>());
+  else with(std::integral_constant<int, 1>());
+}
+}  // namespace detail
+
 /// Returns without waiting. An empty tensor is not an error, an empty grid is.
 inline void softmax(const Softmax& p, Stream stream) {
   constexpr int kRows = 4;
   if (p.outer * p.n * p.inner == 0) return;
+  if (p.inner != 1 || p.n > INT32_MAX - 4 * kWarp)
+    return launch(softmax_columns<128>, blocks_of(p.outer * p.inner, 128), 128, 0, stream, p);
   const bool vectors = p.n % 4 == 0 && aligned16(p.x, p.y);
-  if (p.inner == 1)
-    launch(vectors ? softmax_rows<4, kRows> : softmax_rows<1, kRows>, blocks_of(p.outer, kRows), dim3(kWarp, kRows), 0,
-           stream, p);
-  else launch(softmax_columns<128>, blocks_of(p.outer * p.inner, 128), 128, 0, stream, p);
+  detail::with_softmax_rows(p.n, vectors, [&](auto width, auto group) {
+    launch(softmax_rows<width(), group(), kRows>, blocks_of(p.outer, kRows * RowGroup<group()>::kRows),
+           dim3(kWarp, kRows), 0, stream, p);
+  });
 }
 
 inline void softmax_backward(const SoftmaxBackward& p, Stream stream) {
   constexpr int kRows = 4;
   if (p.outer * p.n * p.inner == 0) return;
+  if (p.inner != 1 || p.n > INT32_MAX - 4 * kWarp)
+    return launch(softmax_backward_columns<128>, blocks_of(p.outer * p.inner, 128), 128, 0, stream, p);
   const bool vectors = p.n % 4 == 0 && aligned16(p.y, p.dy, p.dx);
-  if (p.inner == 1)
-    launch(vectors ? softmax_backward_rows<4, kRows> : softmax_backward_rows<1, kRows>, blocks_of(p.outer, kRows),
+  detail::with_softmax_rows(p.n, vectors, [&](auto width, auto group) {
+    launch(softmax_backward_rows<width(), group(), kRows>, blocks_of(p.outer, kRows * RowGroup<group()>::kRows),
            dim3(kWarp, kRows), 0, stream, p);
-  else launch(softmax_backward_columns<128>, blocks_of(p.outer * p.inner, 128), 128, 0, stream, p);
+  });
 }
 
 }  // namespace clearsky::cuda::inline CLEARSKY_MEANING

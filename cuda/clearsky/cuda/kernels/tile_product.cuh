@@ -46,6 +46,13 @@ struct TilePlan {
   static __device__ __forceinline__ int at(int line, int step) {
     return L == TileLayout::steps ? line * kPitch + step : step * kPitch + line;
   }
+  /// The line that the i-th row of threads copies, where a line is 16 floats and two rows of threads write at once: the
+  /// other one writes kApart lines further, 16 banks away. Within eight lines, so that a warp reads the same ones.
+  static __device__ __forceinline__ int line_of(int i) {
+    constexpr int kApart = P == Precision::bfloat16 ? 2 : 4;
+    static_assert(L == TileLayout::lines || (kTileDepth == 16 && kApart * kPitch % 32 == 16));
+    return kApart == 4 ? (i & ~7) | (i & 1) << 2 | (i >> 1 & 3) : (i & ~3) | (i & 1) << 1 | (i >> 1 & 1);
+  }
 };
 
 /// Of the tile of c in shared memory. Pairs of columns are written to it, and fours read from it; when turned, columns
@@ -67,7 +74,7 @@ struct TileFetch {
   typename Source::Step step;
 
   __device__ __forceinline__ TileFetch(const Source& source, int64_t first_line, int64_t first_step) {
-    const int across = int(threadIdx.x) % kAcross * Width, down = int(threadIdx.x) / kAcross;
+    const int across = int(threadIdx.x) % kAcross * Width, down = row_of_threads();
     for (int i = 0; i < kLines; ++i)
       lines[i] = source.line(first_line + (L == TileLayout::steps ? down + i * kDown : across));
     step = source.step(first_step + (L == TileLayout::steps ? across : down));
@@ -75,7 +82,7 @@ struct TileFetch {
 
   /// Asks for the next tile.
   __device__ __forceinline__ void operator()(const Source& source, float* tile) {
-    const int across = int(threadIdx.x) % kAcross * Width, down = int(threadIdx.x) / kAcross;
+    const int across = int(threadIdx.x) % kAcross * Width, down = row_of_threads();
     for (int s = 0; s < kSteps; ++s) {
       for (int i = 0; i < kLines; ++i) {
         bool inside;
@@ -87,6 +94,12 @@ struct TileFetch {
       }
       source.next(step, kTileDepth / kSteps);
     }
+  }
+
+ private:
+  static __device__ __forceinline__ int row_of_threads() {
+    const int i = int(threadIdx.x) / kAcross;
+    return L == TileLayout::steps ? Plan::line_of(i) : i;
   }
 };
 
@@ -188,10 +201,44 @@ struct TileSums<Precision::float32, A, B> {
   }
   template <int Pitch>
   __device__ __forceinline__ void store(float* c) const {
-    for (int r = 0; r < 4; ++r)
-      for (int k = 0; k < 4; ++k) c[line<A>(i, r) * Pitch + line<B>(j, k)] = sums[r][k];
+    for (int r = 0; r < 4; ++r) {
+      float* row = c + line<A>(i, r) * Pitch;
+      if constexpr (B == TileLayout::lines && Pitch % 4 == 0)
+        st4(row + 4 * j, make_float4(sums[r][0], sums[r][1], sums[r][2], sums[r][3]));
+      else
+        for (int k = 0; k < 4; ++k) row[line<B>(j, k)] = sums[r][k];
+    }
   }
 };
+
+/// The sum of squares of each line of a factor, from the tiles that are there anyway. A few threads share a line, each
+/// with steps of its own.
+template <class Plan, int Lines>
+struct LineSquares {
+  static constexpr int kParts = kTileThreads / Lines, kSteps = kTileDepth / kParts;
+  float sum = 0;
+
+  __device__ __forceinline__ void add(const float* tile) {
+    const int line = int(threadIdx.x) % Lines, first = int(threadIdx.x) / Lines * kSteps;
+    for (int s = 0; s < kSteps; ++s) {
+      const float v = tile[Plan::at(line, first + s)];
+      sum += v * v;
+    }
+  }
+  /// All threads of the block take part. @param memory  (kTileThreads) of shared memory that nobody uses
+  __device__ __forceinline__ void store(float* memory, float* to, int64_t lines) const {
+    memory[threadIdx.x] = sum;
+    __syncthreads();
+    if (int(threadIdx.x) < Lines && int(threadIdx.x) < lines) {
+      float total = 0;
+      for (int i = 0; i < kParts; ++i) total += memory[i * Lines + int(threadIdx.x)];
+      to[threadIdx.x] = total;
+    }
+    __syncthreads();
+  }
+};
+template <class Problem>
+inline constexpr bool kWithSquares = false;
 
 /// Floats of shared memory: pairs of tiles in a ring, and later c's tile in the same place.
 template <Precision P, class Problem>
@@ -210,6 +257,8 @@ struct TileMemory {
 ///     a(product), b(product) sources
 ///     result, bias_step      where sums go; columns from one product's bias to the next one's
 ///     to(product, slot, i)   the offset of row i of c, or of column i when turned
+///     squares                where kWithSquares<Problem> says so: (slots, products, rows + columns) for the sums of
+///                            squares of a's and b's lines; or null
 ///
 /// grid (products, each ceil(rows / kTileRows) ceil(columns / kTileColumns); slots), block kTileThreads. Slot i adds up
 /// its share of the steps; with one slot these are all.
@@ -237,6 +286,8 @@ __global__ void __launch_bounds__(kTileThreads, 2) tile_product(const Problem p)
   TileFetch<std::remove_const_t<decltype(b)>, typename Sums::PlanB, B, Problem::kWidth, kTileColumns> fetch_b(
       b, first_column, first * kTileDepth);
   Sums sums;
+  [[maybe_unused]] LineSquares<typename Sums::PlanA, kTileRows<P>> squares_of_a;
+  [[maybe_unused]] LineSquares<typename Sums::PlanB, kTileColumns> squares_of_b;
   const auto fetch = [&](int i, int place) {
     if (i < count) {
       fetch_a(a, memory + place * kPair);
@@ -251,10 +302,23 @@ __global__ void __launch_bounds__(kTileThreads, 2) tile_product(const Problem p)
     __syncthreads();  // everyone's part of this pair has arrived, and nobody reads the one before it any more
     fetch(i + kTileRing - 1, before);
     sums.add(memory + place * kPair, memory + place * kPair + kBehindA);
+    if constexpr (kWithSquares<Problem>) {
+      if (p.squares != nullptr && first_column == 0) squares_of_a.add(memory + place * kPair);
+      if (p.squares != nullptr && first_row == 0) squares_of_b.add(memory + place * kPair + kBehindA);
+    }
     before = place;
     place = place + 1 == kTileRing ? 0 : place + 1;
   }
   __syncthreads();  // nobody reads the last pair any more
+
+  if constexpr (kWithSquares<Problem>) {
+    if (p.squares != nullptr) {
+      const int64_t products = gridDim.x / tiles_of_c;
+      float* to = p.squares + (slot * products + product) * (p.rows + p.columns);
+      if (first_column == 0) squares_of_a.store(memory, to + first_row, p.rows - first_row);
+      if (first_row == 0) squares_of_b.store(memory, to + p.rows + first_column, p.columns - first_column);
+    }
+  }
 
   // By way of shared memory the sums come to those threads that write neighbours.
   sums.template store<kPitch>(memory);
