@@ -59,8 +59,9 @@ def main():
     missing = set()
     for launch in launches:
         precision = next((p for p in ("tf32", "bfloat16") if launch["shape"].endswith(p)), "float32")
-        launch["ratio"] = launch["moved_bytes"] / max(launch["compulsory_bytes"], 1)
-        launch["intensity"] = launch["flops"] / max(launch["moved_bytes"], 1)
+        launch["memory_ratio"] = launch["memory_bytes"] / max(launch["compulsory_bytes"], 1)
+        launch["block_ratio"] = launch["block_bytes"] / max(launch["compulsory_bytes"], 1)
+        launch["intensity"] = launch["flops"] / max(launch["memory_bytes"], 1)
         for device, limit in DEVICES.items():
             row = budgets.get((normal(launch["kernel"]), limit["arch"]))
             if row is None:
@@ -76,8 +77,10 @@ def main():
     cpu = next((l.split(":")[1].strip() for l in open("/proc/cpuinfo") if l.startswith("model name")), platform.processor())
     result = {"made_by": {"commit": commit, "cpu": cpu, "compiler": compiler, "command": "python3 bench/kernels/table.py"},
               "static": "registers and occupancy are nvcc's (tests/cuda/budgets.csv)",
-              "modelled": "bytes, sectors, wavefronts and lanes are those of the kernel run on the CPU; moved bytes keep "
-                          "everything within a block and nothing between blocks; times are bounds, not measurements",
+              "modelled": "bytes, sectors, wavefronts and lanes are those of the kernel run on the CPU; memory_bytes pass an "
+                          "L2 cache of 2.5 MiB, a 16th of an A100's, that is empty before the launch and keeps what was "
+                          "used last; block_bytes are kept within a block and not between blocks; times are bounds, not "
+                          "measurements",
               "devices": DEVICES, "launches": launches}
     folder = ROOT / "bench/results/kernels"
     folder.mkdir(parents=True, exist_ok=True)
@@ -86,24 +89,27 @@ def main():
     lines = ["# The kernels at the model's shapes", "",
              "Written by `python3 bench/kernels/table.py` from "
              "[bench/results/kernels/kernels.json](../../bench/results/kernels/kernels.json) "
-             f"(commit {commit}, {compiler}, {cpu}). The shapes are those of the default TDP-CR's first level for a patch of "
-             "64 x 64. No GPU was involved, and no time was measured.", "",
-             "- **moved / compulsory** (modelled): bytes that the launch's blocks read and write if each keeps what it has "
-             "once read, and nothing is kept between blocks, over the least there is. An L2 cache brings it down.",
+             f"(commit {commit}, {compiler}, {cpu}). The shapes are those of the default TDP-CR for a patch of 64 x 64: its "
+             "first level, which is the largest, and some further down. No GPU was involved, and no time was measured.", "",
+             "- **memory** (modelled): bytes between memory and an L2 cache of 2.5 MiB, over the least there are (each byte "
+             "that is needed once in, each that is written once out). The cache is a 16th of an A100's, as one image of a "
+             "batch of 16 has it; it is empty before the launch and keeps what was used last.",
+             "- **blocks** (modelled): the same without that cache: a block keeps what it once read, and nothing is kept "
+             "between blocks. What is between the two columns is the cache's traffic.",
              "- **conflicts** (modelled): passes of shared memory's banks over the least there are; 1 is none.",
              "- **lanes** (modelled): share of a warp's lanes that take part, over all accesses.",
              "- **registers**, **occupancy** (static): nvcc's, on sm_80; occupancy is the share of a multiprocessor's warps.",
-             "- **flops / byte** (modelled): arithmetic intensity, of moved bytes.",
+             "- **flops / byte** (modelled): arithmetic intensity, of the bytes to and from memory.",
              "- **A100**, **H100** (modelled): the least microseconds, by compute (c) or memory (m): the roofline. At this small "
              "size a launch itself takes longer.", "",
-             "| operation | shape | kernel | moved / compulsory | conflicts | lanes | registers | occupancy | flops / byte | A100 | H100 |",
-             "|---|---|---|---|---|---|---|---|---|---|---|"]
+             "| operation | shape | kernel | memory | blocks | conflicts | lanes | registers | occupancy | flops / byte | A100 | H100 |",
+             "|---|---|---|---|---|---|---|---|---|---|---|---|"]
     for l in launches:
         conflicts = l["shared_wavefronts"] / l["ideal_shared_wavefronts"] if l["ideal_shared_wavefronts"] else None
         a, h = l["A100"], l["H100"]
         bound = lambda d: f"{d['least microseconds (modelled)']:.2f} {d['bound (modelled)'][0]}"
         name = re.sub(r"<.*", "", normal(l["kernel"]))
-        lines.append(f"| {l['operation']} | {l['shape']} | {name} | {l['ratio']:.2f} | "
+        lines.append(f"| {l['operation']} | {l['shape']} | {name} | {l['memory_ratio']:.2f} | {l['block_ratio']:.2f} | "
                      f"{'' if conflicts is None else f'{conflicts:.2f}'} | {l['active_lanes']:.2f} | "
                      f"{a['registers (static)'] or ''} | {a['occupancy (static)'] if a['occupancy (static)'] is not None else ''} | "
                      f"{l['intensity']:.1f} | {bound(a)} | {bound(h)} |")
