@@ -68,30 +68,42 @@ inline Vec<T> vec_sqrt(Vec<T> v) {
 /// One parameter in a step of Adam; g is the gradient times AdamStep::grad_scale.
 template <class T>
 struct AdamTensor {
-  T* value;           // (count)  p, changed
-  const T* gradient;  // (count)  null leaves the parameter alone
-  T* mean;            // (count)  m, changed
-  T* square;          // (count)  v, changed
-  T keep;             // p is first multiplied by this: 1 - lr decay (AdamW), or 1
-  T l2;               // and l2 p is added to g (Adam's weight decay), or 0
-  T rate;             // lr / (1 - beta1^t)
-  T root_scale;       // 1 / sqrt(1 - beta2^t)
+  T* value;              // (count)  p, changed
+  const T* gradient;     // (count)  null leaves the parameter alone
+  T* mean;               // (count)  m, changed
+  T* square;             // (count)  v, changed
+  T keep;                // p is first multiplied by this: 1 - lr decay (AdamW), or 1
+  T l2;                  // and l2 p is added to g (Adam's weight decay), or 0
+  T rate;                // lr / (1 - beta1^t)
+  T root_scale;          // 1 / sqrt(1 - beta2^t)
+  T* average = nullptr;  // (count)  a, changed, without a gradient too; or null
 };
 
 ///     g <- scale g + l2 p      m <- m + (1 - beta1) (g - m)      v <- beta2 v + (1 - beta2) g^2
-///     p <- keep p - rate m / (root_scale sqrt(v) + eps)
+///     p <- keep p - rate m / (root_scale sqrt(v) + eps)      a <- a + average_share (p - a)
+///
+/// The average (AverageStep) comes with the step: by itself it would read p once more.
 template <class T>
 struct AdamStep {
   UpdateLayout layout;
   const AdamTensor<T>* tensors;
   T one_minus_beta1, beta2, one_minus_beta2, eps, grad_scale;
+  T average_share = 0;
 };
 
 template <class T>
 void adam_step(const AdamStep<T>& s) {
   each_update_part(s.layout, [&](int64_t index, int64_t begin, int64_t end) {
     const AdamTensor<T>& t = s.tensors[index];
-    if (t.gradient == nullptr) return;
+    const auto follow = [&](int64_t i, int64_t n, Vec<T> p) {
+      const Vec<T> a = load_partial(t.average + i, n);
+      store_partial(t.average + i, Vec<T>(a + (p - a) * s.average_share), n);
+    };
+    if (t.gradient == nullptr) {
+      if (t.average != nullptr)
+        for (int64_t i = begin; i < end; i += kLanes<T>) follow(i, end - i, load_partial(t.value + i, end - i));
+      return;
+    }
     for (int64_t i = begin; i < end; i += kLanes<T>) {
       const int64_t n = end - i;
       const Vec<T> p = load_partial(t.value + i, n);
@@ -101,7 +113,9 @@ void adam_step(const AdamStep<T>& s) {
       v = v * s.beta2 + g * g * s.one_minus_beta2;
       store_partial(t.mean + i, m, n);
       store_partial(t.square + i, v, n);
-      store_partial(t.value + i, Vec<T>(p * t.keep - m * t.rate / (vec_sqrt<T>(v) * t.root_scale + s.eps)), n);
+      const Vec<T> next = p * t.keep - m * t.rate / (vec_sqrt<T>(v) * t.root_scale + s.eps);
+      store_partial(t.value + i, next, n);
+      if (t.average != nullptr) follow(i, n, next);
     }
   });
 }

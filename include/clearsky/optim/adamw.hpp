@@ -44,11 +44,18 @@ class Adam : public Optimizer<T> {
   }
 
  protected:
-  void update(const detail::GradientsOf<T>& gradients, double lr, double grad_scale) override {
+  void update(const detail::GradientsOf<T>& gradients, double lr, double grad_scale,
+              WeightAverage<T>* average) override {
+    Workspace<T*> averages;
+    if (average != nullptr) averages = average->averages_of(this->parameters_);
     for (size_t i = 0; i < tensors_.size(); ++i) {
       auto& slot = this->slots_[i];
       tensors_[i].gradient = gradients[i];
-      if (gradients[i] == nullptr) continue;
+      tensors_[i].average = averages.empty() ? nullptr : averages[i];
+      if (gradients[i] == nullptr) {
+        tensors_[i].value = const_cast<T*>(this->parameters_[i].value.data());  // read by the average
+        continue;
+      }
       const double rate = lr * slot.lr_factor, steps = double(*slot.steps.data());
       tensors_[i].value = this->parameters_[i].value.mutable_data();
       tensors_[i].mean = slot.state[0].mutable_data();
@@ -59,7 +66,9 @@ class Adam : public Optimizer<T> {
       tensors_[i].root_scale = T(1 / std::sqrt(1 - std::pow(options_.beta2, steps)));
     }
     detail::adam_step<T>(this->device(), {this->layout_.get(), tensors_.data(), T(1 - options_.beta1),
-                                          T(options_.beta2), T(1 - options_.beta2), T(options_.eps), T(grad_scale)});
+                                          T(options_.beta2), T(1 - options_.beta2), T(options_.eps), T(grad_scale),
+                                          average == nullptr ? T(0) : average->share()});
+    if (average != nullptr && averages.empty()) average->update();
   }
 
  private:

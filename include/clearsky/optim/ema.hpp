@@ -26,10 +26,11 @@ class WeightAverage {
     }
   }
 
-  /// After each step of the optimizer. @throws ValueError while the averages are swapped in
+  /// After each step of the optimizer, unless step() was given this average.
+  /// @throws ValueError while the averages are swapped in
   void update() {
-    CLEARSKY_CHECK(ValueError, !swapped_, "WeightAverage: update() while the averages are swapped in; swap() first");
-    run(T(1 - decay_), false);
+    check_not_swapped();
+    run(share(), false);
   }
 
   /// Exchanges the model's weights and their averages: before evaluation, and again after it. Nothing is rounded.
@@ -38,6 +39,20 @@ class WeightAverage {
     swapped_ = !swapped_;
   }
   bool swapped() const { return swapped_; }
+
+  T share() const { return T(1 - decay_); }  ///< of the weights, in an update
+  /// The averages, in the order of `parameters`, for an optimizer that updates them in its own pass; empty when these
+  /// are not the parameters that are averaged. @throws ValueError while the averages are swapped in
+  Workspace<T*> averages_of(const std::vector<nn::NamedParameter<T>>& parameters) {
+    check_not_swapped();
+    Workspace<T*> averages;
+    if (parameters.size() != parameters_.size()) return averages;
+    for (size_t i = 0; i < parameters.size(); ++i)
+      if (parameters[i].value.data() != parameters_[i].value.data()) return averages;
+    averages.reserve(averages_.size());
+    for (const Tensor<T>& a : averages_) averages.push_back(a.mutable_data());
+    return averages;
+  }
 
   /// The averages under the names of the parameters; shares elements.
   nn::StateDict state() const {
@@ -56,6 +71,9 @@ class WeightAverage {
   }
 
  private:
+  void check_not_swapped() const {
+    CLEARSKY_CHECK(ValueError, !swapped_, "WeightAverage: an update while the averages are swapped in; swap() first");
+  }
   void run(T share, bool exchange) {
     Workspace<T*> averages, values;
     averages.reserve(averages_.size());

@@ -7,6 +7,7 @@
 
 #include "clearsky/nn/state_dict.hpp"
 #include "clearsky/optim/clip.hpp"
+#include "clearsky/optim/ema.hpp"
 
 namespace clearsky::optim {
 
@@ -38,15 +39,20 @@ class Optimizer {
   /// One step against the gradients, which stay as they are.
   /// @param lr          learning rate, before the groups' factors
   /// @param grad_scale  what the gradients are multiplied by first: clip_factor, or 1 / number of accumulated passes
-  void step(double lr, double grad_scale = 1) {
+  /// @param average     updated as by its update(), to the same bits; by Adam in the pass over the weights that the
+  /// step
+  ///                    makes anyway. Null for none
+  void step(double lr, double grad_scale = 1, WeightAverage<T>* average = nullptr) {
     CLEARSKY_CHECK(ValueError, std::isfinite(lr) && lr >= 0, name_, ": a learning rate of ", lr,
                    "; use a finite number of at least 0");
     CLEARSKY_CHECK(ValueError, std::isfinite(grad_scale), name_, ": a gradient scale of ", grad_scale,
                    "; use a finite number");
+    CLEARSKY_CHECK(ValueError, average == nullptr || !average->swapped(), name_,
+                   ": a step while the averages are swapped in; swap() first");
     const detail::GradientsOf<T> gradients(parameters_);
     for (size_t i = 0; i < slots_.size(); ++i)
       if (gradients[i] != nullptr) ++*slots_[i].steps.mutable_data();
-    update(gradients, lr, grad_scale);
+    update(gradients, lr, grad_scale, average);
   }
 
   void zero_grad(Gradients what = Gradients::drop) { detail::drop_or_zero(parameters_, what); }
@@ -100,7 +106,8 @@ class Optimizer {
         if (!p.value.requires_grad()) continue;
         layout_.add(p.value.numel());
         Slot slot{group.lr_factor, decay, zeros<int64_t>({})};
-        for (size_t k = 0; k < state_names.size(); ++k) slot.state.push_back(zeros<T>(p.value.shape(), p.value.device()));
+        for (size_t k = 0; k < state_names.size(); ++k)
+          slot.state.push_back(zeros<T>(p.value.shape(), p.value.device()));
         slots_.push_back(std::move(slot));
         parameters_.push_back(std::move(p));
       }
@@ -109,7 +116,9 @@ class Optimizer {
                    " parameters requires a gradient; unfreeze what is to be trained before making the optimizer");
   }
 
-  virtual void update(const detail::GradientsOf<T>& gradients, double lr, double grad_scale) = 0;
+  /// @param average  null for none
+  virtual void update(const detail::GradientsOf<T>& gradients, double lr, double grad_scale,
+                      WeightAverage<T>* average) = 0;
 
   Device device() const { return detail::device_of(parameters_); }
 

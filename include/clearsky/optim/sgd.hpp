@@ -36,7 +36,8 @@ class Sgd : public Optimizer<T> {
   }
 
  protected:
-  void update(const detail::GradientsOf<T>& gradients, double lr, double grad_scale) override {
+  void update(const detail::GradientsOf<T>& gradients, double lr, double grad_scale,
+              WeightAverage<T>* average) override {
     for (size_t i = 0; i < tensors_.size(); ++i) {
       auto& slot = this->slots_[i];
       tensors_[i].gradient = gradients[i];
@@ -48,6 +49,7 @@ class Sgd : public Optimizer<T> {
     }
     detail::sgd_step<T>(this->device(),
                         {this->layout_.get(), tensors_.data(), T(options_.momentum), T(grad_scale), options_.nesterov});
+    if (average != nullptr) average->update();
   }
 
  private:

@@ -205,9 +205,8 @@ class Trainer {
     }
     const double norm = optimizer_->gradient_norm();
     const double rate = rate_at(share), clip = config_.optimizer.clip_norm;
-    optimizer_->step(rate, clip > 0 ? optim::clip_factor(norm, clip) : 1);
+    optimizer_->step(rate, clip > 0 ? optim::clip_factor(norm, clip) : 1, average());
     optimizer_->zero_grad();
-    if (average_) average_->update();
     ++position_.step;
     return {position_.phase, position_.step, total, rate, norm, 0};
   }

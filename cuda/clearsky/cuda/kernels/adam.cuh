@@ -3,8 +3,9 @@
 // more in launches than in work.
 //
 //     g <- scale g + l2 p      m <- m + (1 - beta1) (g - m)      v <- beta2 v + (1 - beta2) g^2
-//     p <- keep p - rate m / (root_scale sqrt(v) + eps)
+//     p <- keep p - rate m / (root_scale sqrt(v) + eps)      a <- a + average_share (p - a)
 //
+// a is a running average of the weights, and may be left out.
 // Source: Kingma, Ba, "Adam", ICLR 2015, algorithm 1; Loshchilov, Hutter, "Decoupled Weight Decay Regularization",
 // ICLR 2019, algorithm 2. What the letters stand for: clearsky/cpu/update.hpp.
 
@@ -53,7 +54,14 @@ template <int Threads>
 __global__ void __launch_bounds__(Threads) adam_step_blocks(const AdamStep s) {
   each_in_block<Threads>(s.layout, [&](int64_t index, const auto& each) {
     const AdamTensor t = s.tensors[index];
-    if (t.gradient == nullptr) return;
+    const auto follow = [&](int64_t i, float p) {
+      const float a = t.average[i];
+      t.average[i] = a + (p - a) * s.average_share;
+    };
+    if (t.gradient == nullptr) {
+      if (t.average != nullptr) each([&](int64_t i) { follow(i, t.value[i]); });
+      return;
+    }
     each([&](int64_t i) {
       const float p = t.value[i];
       const float g = t.gradient[i] * s.grad_scale + p * t.l2;
@@ -61,7 +69,9 @@ __global__ void __launch_bounds__(Threads) adam_step_blocks(const AdamStep s) {
       const float v = t.square[i] * s.beta2 + g * g * s.one_minus_beta2;
       t.mean[i] = m;
       t.square[i] = v;
-      t.value[i] = p * t.keep - m * t.rate / (sqrtf(v) * t.root_scale + s.eps);
+      const float next = p * t.keep - m * t.rate / (sqrtf(v) * t.root_scale + s.eps);
+      t.value[i] = next;
+      if (t.average != nullptr) follow(i, next);
     });
   });
 }

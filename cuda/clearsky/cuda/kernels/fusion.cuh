@@ -105,7 +105,9 @@ inline void mix_backward(const MixBackward& p, float* workspace, Stream stream) 
                  " images, a grid can have 65535; cut the batch in parts");
   const int64_t slots = column_slots(p.pixels);
   float* parts = p.dcontext == nullptr ? nullptr : workspace;
-  const bool vectors = p.channels % 4 == 0 && aligned16(p.optical, p.sar, p.context, p.bias, p.dy) &&
+  // With fewer channels lanes would have nothing to do.
+  const bool vectors = p.channels % 4 == 0 && p.channels >= 4 * kWarp &&
+                       aligned16(p.optical, p.sar, p.context, p.bias, p.dy) &&
                        aligned16(p.doptical, p.dsar, p.dbias, parts);
   if (slots != 0)
     launch(vectors ? mix_backward_columns<4, kColumnRows> : mix_backward_columns<1, kColumnRows>,
