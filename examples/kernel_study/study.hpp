@@ -60,6 +60,7 @@ class Versions {
     Sums sums{title};
     for (const clearsky::simt::LensLaunch& l : report.launches) {
       ++sums.launches;
+      sums.least += 32 * (l.compulsory_read_sectors + l.compulsory_written_sectors);
       sums.moved += 32 * (l.block_read_sectors + l.block_written_sectors);
       for (const clearsky::simt::LensLine& line : l.lines) {
         if (!line.shared) sums.requests += line.requests, sums.sectors += line.sectors;
@@ -86,12 +87,13 @@ class Versions {
   /// Prints the versions side by side, and returns how much was wrong.
   int compare() const {
     std::printf("== all versions ==\n");
-    std::printf("  %-22s %8s %10s %10s %10s %10s %10s %10s %10s\n", "version", "launches", "requests", "sectors",
-                "moved", "of least", "passes", "of ideal", "flop/byte");
+    std::printf("  %-22s %8s %10s %10s %10s %14s %10s %10s %10s\n", "version", "launches", "requests", "sectors",
+                "moved", "of the least", "passes", "of ideal", "flop/byte");
     for (const Sums& s : all_) {
-      std::printf("  %-22s %8d %10lld %10lld %10lld %10.2f %10lld ", s.title.c_str(), s.launches,
+      std::printf("  %-22s %8d %10lld %10lld %10lld %6.2f to %4.2f %10lld ", s.title.c_str(), s.launches,
                   static_cast<long long>(s.requests), static_cast<long long>(s.sectors),
-                  static_cast<long long>(s.moved), double(s.moved) / double(least_), static_cast<long long>(s.passes));
+                  static_cast<long long>(s.moved), double(s.least) / double(least_), double(s.moved) / double(least_),
+                  static_cast<long long>(s.passes));
       if (s.ideal_passes == 0) std::printf("%10s ", "");
       else std::printf("%10.2f ", double(s.passes) / double(s.ideal_passes));
       std::printf("%10.1f\n", double(flops_) / double(s.moved));
@@ -106,7 +108,7 @@ class Versions {
   struct Sums {
     std::string title;
     int launches = 0;
-    int64_t requests = 0, sectors = 0, moved = 0, passes = 0, ideal_passes = 0;
+    int64_t requests = 0, sectors = 0, least = 0, moved = 0, passes = 0, ideal_passes = 0;
   };
   int64_t least_, flops_;
   std::vector<Sums> all_;
