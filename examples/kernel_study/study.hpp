@@ -44,10 +44,11 @@ inline std::vector<float> draw(int count, unsigned seed) {
 
 enum class Show { lines, sums };
 
-/// Versions of one operation. What a launch may have to do with: the bytes that must come from and go to global memory
-/// at least, and floating-point operations.
+/// Versions of one operation: runs each under the lens, checks its result, and prints them side by side.
 class Versions {
  public:
+  /// @param least_bytes  that must come from and go to global memory, whatever the version
+  /// @param flops        floating-point operations
   Versions(int64_t least_bytes, int64_t flops) : least_(least_bytes), flops_(flops) {}
 
   /// Runs a version; prints its lines here, or only its sums in compare().
