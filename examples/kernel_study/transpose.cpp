@@ -1,5 +1,6 @@
-// A study in three steps: the transpose of a (kSize, kSize) matrix of floats. docs/kernels/README.md goes through its
-// output. To study a kernel of yours, copy this file and run: bash examples/kernel_study/study.sh YOUR_FILE.cpp
+// A study in three steps, and one that goes wrong: the transpose of a (kSize, kSize) matrix of floats.
+// docs/kernels/README.md goes through its output. To study a kernel of yours, copy this file and run: bash
+// examples/kernel_study/study.sh YOUR_FILE.cpp
 
 #include "study.hpp"
 
@@ -9,7 +10,7 @@ namespace {
 constexpr int kSize = 256, kTile = 32, kRows = 8;
 
 /// Neighbouring threads read neighbours, and write a column: each float into a sector of its own.
-/// grid (kSize / kTile, kSize / kTile), block (kTile, kRows), for all three
+/// grid (kSize / kTile, kSize / kTile), block (kTile, kRows), for all four
 __global__ void __launch_bounds__(kTile* kRows) transpose_naive(const float* in, float* out) {
   const int x = int(blockIdx.x) * kTile + int(threadIdx.x);
   for (int i = int(threadIdx.y); i < kTile; i += kRows) {
@@ -26,6 +27,14 @@ __global__ void __launch_bounds__(kTile* kRows) transpose_tile(const float* in, 
   const int x = int(threadIdx.x), row = int(blockIdx.y) * kTile, column = int(blockIdx.x) * kTile;
   for (int i = int(threadIdx.y); i < kTile; i += kRows) tile[i][x] = in[(row + i) * kSize + column + x];
   __syncthreads();
+  for (int i = int(threadIdx.y); i < kTile; i += kRows) out[(column + i) * kSize + row + x] = tile[x][i];
+}
+
+/// Wrong: a warp may read what the others have not written yet.
+__global__ void __launch_bounds__(kTile* kRows) transpose_without_barrier(const float* in, float* out) {
+  CLEARSKY_SHARED(float, tile, [kTile][kTile + 1]);
+  const int x = int(threadIdx.x), row = int(blockIdx.y) * kTile, column = int(blockIdx.x) * kTile;
+  for (int i = int(threadIdx.y); i < kTile; i += kRows) tile[i][x] = in[(row + i) * kSize + column + x];
   for (int i = int(threadIdx.y); i < kTile; i += kRows) out[(column + i) * kSize + row + x] = tile[x][i];
 }
 
@@ -55,7 +64,11 @@ int study_all() {
   look_at("naive", transpose_naive);
   look_at("through a shared tile", transpose_tile<kTile>);
   look_at("through a padded tile", transpose_tile<kTile + 1>);
-  return wrong;
+  const DeviceArray<float> out(kSize * kSize);
+  const int errors = study::look_at(
+      "without a barrier", [&] { launch(transpose_without_barrier, grid, block, 0, nullptr, in.data(), out.data()); });
+  if (errors == 0) std::printf("the lens is blind\n");
+  return errors == 0 ? wrong + 1 : wrong;
 }
 
 }  // namespace

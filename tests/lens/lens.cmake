@@ -14,6 +14,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
        "SHELL:--param tsan-instrument-func-entry-exit=0")
 else()
   list(APPEND clearsky_lens_options -O1 -fno-vectorize -fno-slp-vectorize
+       "SHELL:-mllvm -disable-loop-idiom-all"  # calls of memcpy in place of single accesses are not seen
        "SHELL:-mllvm -tsan-instrument-read-before-write=1")
 endif()
 
@@ -23,13 +24,3 @@ function(clearsky_put_under_lens target)
   target_compile_definitions(${target} PRIVATE CLEARSKY_SIMT_LENS=1)
   target_compile_options(${target} PRIVATE ${clearsky_lens_options})
 endfunction()
-
-# The study of docs/kernels, which quotes what it prints.
-if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT CLEARSKY_TEST_FILES)
-  add_executable(study_transpose ${PROJECT_SOURCE_DIR}/examples/kernel_study/transpose.cpp)
-  target_link_libraries(study_transpose PRIVATE clearsky_own clearsky::cuda)
-  clearsky_put_under_lens(study_transpose)
-  set_target_properties(study_transpose PROPERTIES CXX_EXTENSIONS OFF)
-  add_test(NAME example.kernel_study COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/lens/study.sh $<TARGET_FILE:study_transpose>
-           ${run_in})
-endif()
