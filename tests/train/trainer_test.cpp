@@ -89,6 +89,43 @@ TEST_CASE("stopping and resuming gives the same bits as not stopping, in either 
   }
 }
 
+TEST_CASE("a scaled loss gives the same bits as an unscaled one, resumed or not") {
+  RunConfig scaled = tiny();
+  scaled.loss_scaling = true;
+  const auto plain = train_all(tiny());
+  CHECK(same_bits(train_all(scaled), plain));
+  const Folder folder("clearsky_scaled_test");
+  {
+    Trainer t(scaled, open_data(scaled), folder.path);
+    Progress quiet("", true);
+    t.run_phase(quiet, 3);
+    t.save();
+  }
+  Trainer t(scaled, open_data(scaled));
+  t.resume(folder.path + "/checkpoint.safetensors");
+  t.run(true);
+  CHECK(same_bits(all_weights(t), plain));
+}
+
+TEST_CASE("a step whose scaled gradients overflow is left out, and the factor shrinks") {
+  RunConfig c = tiny();
+  c.loss_scaling = true;
+  c.phase1.steps = 24;
+  c.phase2.steps = 0;
+  c.optimizer.clip_norm = 0;
+  c.loss.l1 = 1e36;  // times 65536 there is no float
+  Trainer t(c, open_data(c));
+  const auto start = all_weights(t);
+  Progress quiet("", true);
+  t.run_phase(quiet, 1);
+  CHECK(same_bits(all_weights(t), start));
+  CHECK(std::isinf(t.curve().front().gradient_norm));
+  CHECK(std::isfinite(t.curve().front().loss));
+  t.run_phase(quiet, 23);
+  CHECK(std::isfinite(t.curve().back().gradient_norm));
+  CHECK(!same_bits(all_weights(t), start));
+}
+
 TEST_CASE("a checkpoint of another configuration is refused") {
   const Folder folder("clearsky_other_config_test");
   {

@@ -38,8 +38,17 @@ class LossScaler {
   }
 
   double scale() const { return scale_; }
+  /// Good steps in a row, up to now.
+  int64_t good() const { return good_; }
   /// Steps left out so far.
   int64_t skipped() const { return skipped_; }
+  /// Goes on where another one was. @throws ValueError for a scale that is not in (0, largest], or a negative number
+  void load(double scale, int64_t good, int64_t skipped) {
+    CLEARSKY_CHECK(ValueError, 0 < scale && scale <= options_.largest && good >= 0 && skipped >= 0,
+                   "LossScaler: scale ", scale, ", ", good, " good and ", skipped,
+                   " skipped steps; the scale must be in (0, ", options_.largest, "], the others at least 0");
+    scale_ = scale, good_ = good, skipped_ = skipped;
+  }
 
   /// The norm that the gradients have without the factor; none when one of them is not finite: do not step then.
   template <class T>

@@ -10,6 +10,7 @@
 #include "clearsky/nn/state_dict.hpp"
 #include "clearsky/optim/adamw.hpp"
 #include "clearsky/optim/ema.hpp"
+#include "clearsky/optim/loss_scaler.hpp"
 #include "clearsky/tdpcr/model.hpp"
 #include "clearsky/train/config.hpp"
 
@@ -54,6 +55,17 @@ inline int64_t whole_number(const io::TensorFile& file, const std::string& key) 
   return std::stoll(text);
 }
 
+/// scale, good and skipped steps of a loss scaler, (3), and back.
+inline Tensor<double> scaler_tensor(const optim::LossScaler& scaler) {
+  return Tensor<double>({3}, {scaler.scale(), double(scaler.good()), double(scaler.skipped())});
+}
+inline void load_scaler(optim::LossScaler& scaler, const io::TensorFile& file) {
+  const Tensor<double> state = file.get<double>("loss_scaler");
+  CLEARSKY_CHECK(IoError, state.numel() == 3, "load_checkpoint: ", file.path, ": loss_scaler is ", state.shape(),
+                 "; it was not written by clearsky train");
+  scaler.load(state.data()[0], int64_t(state.data()[1]), int64_t(state.data()[2]));
+}
+
 /// The rows of a curve as a tensor, (rows, 6), and back.
 inline Tensor<double> curve_tensor(const std::vector<StepRecord>& curve) {
   Tensor<double> rows({int64_t(curve.size()), 6});
@@ -76,10 +88,12 @@ inline std::vector<StepRecord> curve_rows(const io::TensorFile& file) {
 
 /// Writes a checkpoint, atomically.
 /// @param average  null when there is none
+/// @param scaler   null when the loss is not scaled
 inline void save_checkpoint(const std::string& path, tdpcr::Model<float>& model, const optim::AdamW<float>& optimizer,
-                            const optim::WeightAverage<float>* average, const RunConfig& config, Position position,
-                            const std::vector<StepRecord>& curve) {
+                            const optim::WeightAverage<float>* average, const optim::LossScaler* scaler,
+                            const RunConfig& config, Position position, const std::vector<StepRecord>& curve) {
   io::TensorMap tensors;
+  if (scaler != nullptr) tensors["loss_scaler"] = detail::scaler_tensor(*scaler);
   tensors["curve"] = detail::curve_tensor(curve);
   detail::add_prefixed(tensors, "model.", nn::state_dict(model));
   detail::add_prefixed(tensors, "optimizer.", optimizer.state());

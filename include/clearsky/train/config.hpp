@@ -187,6 +187,7 @@ struct RunConfig {
   OptimizerOptions optimizer;
   Precision precision =
       Precision::float32;        ///< of products' factors, on a device with tensor cores; the CPU ignores it
+  bool loss_scaling = false;     ///< scales the loss for short formats; steps whose gradients overflow are left out
   bool capture = false;          ///< on a device: steps of one shape are captured once and replayed
   int64_t checkpoint_every = 0;  ///< steps; 0: at the end of a phase only
   std::vector<std::string> class_names;
@@ -206,6 +207,7 @@ struct RunConfig {
     visit("phase2", phase2);
     visit("optimizer", optimizer);
     visit("precision", Choice{precision, {"float32", "tf32", "bfloat16"}});
+    visit("loss_scaling", loss_scaling);
     visit("capture", capture);
     visit("checkpoint_every", checkpoint_every);
     visit("class_names", class_names);

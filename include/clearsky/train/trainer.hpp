@@ -83,6 +83,7 @@ class Trainer {
     nn::load_state(model_, detail::with_prefix(file, "model."), {.source = path});
     optimizer_->load_state(detail::with_prefix(file, "optimizer."), path);
     if (average_) average_->load_state(detail::with_prefix(file, "average."), path);
+    if (scaler_) detail::load_scaler(*scaler_, file);
     curve_ = detail::curve_rows(file);
     position_ = to;
     loader_->seek(to.step * phase_options().accumulate);
@@ -127,7 +128,8 @@ class Trainer {
   /// checkpoint.safetensors and curve.csv
   void save() {
     if (folder_.empty()) return;
-    save_checkpoint(folder_ + "/checkpoint.safetensors", model_, *optimizer_, average(), config_, position_, curve_);
+    save_checkpoint(folder_ + "/checkpoint.safetensors", model_, *optimizer_, average(), scaler_ ? &*scaler_ : nullptr,
+                    config_, position_, curve_);
     save_curve();
   }
 
@@ -162,6 +164,8 @@ class Trainer {
         optim::AdamOptions{.beta1 = o.beta1, .beta2 = o.beta2, .eps = o.eps, .weight_decay = o.weight_decay});
     average_.reset();
     if (o.ema > 0) average_.emplace(nn::trainable_parameters(model_), o.ema);
+    scaler_.reset();
+    if (config_.loss_scaling) scaler_.emplace();
     const AugmentSettings& a = config_.augment;
     const PhaseOptions& p = phase_options();
     loader_.emplace(data_.train, data::LoaderOptions{.batch_size = p.batch_size,
@@ -201,14 +205,30 @@ class Trainer {
       const Tensor<float> loss = batch_loss(batch) * (1 / float(o.accumulate));
       total += double(loss.item());
       check();
-      loss.backward();
+      scaled(loss).backward();
     }
-    const double norm = optimizer_->gradient_norm();
-    const double rate = rate_at(share), clip = config_.optimizer.clip_norm;
-    optimizer_->step(rate, clip > 0 ? optim::clip_factor(norm, clip) : 1, average());
+    const double rate = rate_at(share);
+    const std::optional<double> norm =
+        scaler_ ? scaler_->norm(*optimizer_) : std::optional<double>(optimizer_->gradient_norm());
+    if (norm) {
+      const double clip = config_.optimizer.clip_norm, scale = scaler_ ? scaler_->scale() : 1;
+      optimizer_->step(rate, (clip > 0 ? optim::clip_factor(*norm, clip) : 1) / scale, average());
+    }
+    if (scaler_) update_scaler(norm.has_value());
     optimizer_->zero_grad();
     ++position_.step;
-    return {position_.phase, position_.step, total, rate, norm, 0};
+    return {position_.phase, position_.step, total, rate, norm.value_or(double(INFINITY)), 0};
+  }
+
+  /// The loss as it is differentiated.
+  Tensor<float> scaled(const Tensor<float>& loss) const { return scaler_ ? loss * float(scaler_->scale()) : loss; }
+  void update_scaler(bool finite) {
+    const double before = scaler_->scale();
+    scaler_->update(finite);
+    if (scaler_->scale() != before) captured_.reset();  // the factor is part of a captured step
+    CLEARSKY_CHECK(ValueError, scaler_->scale() >= 0x1p-20, "train: ", scaler_->skipped(),
+                   " steps had gradients that are not finite, however small the loss was made, up to step ",
+                   position_.step, " of ", phase_name(position_.phase), "; lower the learning rate, or check the data");
   }
 
   data::Batch on_device(data::Batch batch) const {
@@ -250,7 +270,7 @@ class Trainer {
       optimizer_->zero_grad();
       step->work = capture(device_, [&] {
         step->loss = batch_loss(step->inputs);
-        step->loss.backward();
+        scaled(step->loss).backward();
         for (const auto& p : nn::trainable_parameters(model_))
           if (p.value.grad().defined()) step->gradients.emplace_back(p.value, p.value.grad());
       });
@@ -332,6 +352,7 @@ class Trainer {
   std::vector<float> colour_;
   std::optional<optim::AdamW<float>> optimizer_;
   std::optional<optim::WeightAverage<float>> average_;
+  std::optional<optim::LossScaler> scaler_;
   std::optional<data::Loader> loader_;
   std::unique_ptr<CapturedStep> captured_;
   std::vector<StepRecord> curve_;
