@@ -8,8 +8,6 @@
 #include <vector>
 
 #include "clearsky/cuda/kernel_set.cuh"
-#include "clearsky/cuda/kernels/compare.cuh"
-#include "clearsky/cuda/kernels/random.cuh"
 #include "clearsky/simt/lens.hpp"
 
 namespace clearsky::cuda {

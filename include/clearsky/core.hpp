@@ -2,6 +2,7 @@
 // All of clearsky/core. Written by tests/structure/layers.py --write.
 
 #include "clearsky/core/device.hpp"
+#include "clearsky/core/draws.hpp"
 #include "clearsky/core/dtype.hpp"
 #include "clearsky/core/error.hpp"
 #include "clearsky/core/memory.hpp"

@@ -71,6 +71,32 @@ TEST_CASE("memory is counted, kept, and given back") {
   CHECK(memory_stats(simt).reserved_bytes == before.reserved_bytes);
 }
 
+TEST_CASE("random numbers, dropout and comparisons are made on the device, and are the CPU's") {
+  const Device simt = use_simt();
+  CHECK(detail::draw_kernel<detail::UniformDraw<float>>.exists_on(simt));
+  CHECK(detail::dropout_mask_kernel<float>.exists_on(simt));
+  CHECK(detail::compare_kernel<float>.exists_on(simt));
+  const Key key{5, 6};
+  const Shape shape{7, 41};
+  const Tensor<float> x = rand(shape, key, -1, 1, simt), host = rand(shape, key, -1, 1);
+  CHECK(x.device() == simt);
+  CHECK(x.to_vector() == host.to_vector());
+  CHECK(randint<int64_t>(shape, key, -3, 1000, simt).to_vector() == randint<int64_t>(shape, key, -3, 1000).to_vector());
+  CHECK(randint<uint8_t>(shape, key, 3, 10, simt).to_vector() == randint<uint8_t>(shape, key, 3, 10).to_vector());
+  const std::vector<float> normal = randn(shape, key, simt).to_vector(), want = randn(shape, key).to_vector();
+  for (size_t i = 0; i < want.size(); ++i) CHECK(normal[i] == doctest::Approx(want[i]).epsilon(1e-6));
+  CHECK(rand(Shape{0, 3}, key, 0, 1, simt).numel() == 0);
+
+  CHECK(dropout(x, 0.3, key).to_vector() == dropout(host, 0.3, key).to_vector());
+  CHECK(drop_path(x, 0.5, key).to_vector() == drop_path(host, 0.5, key).to_vector());
+  const Tensor<float> row = rand({41}, Key{7}, -1, 1);
+  CHECK((x < row.to(simt)).to_vector() == (host < row).to_vector());
+  CHECK((x >= 0.25f).to_vector() == (host >= 0.25f).to_vector());
+  const Tensor<int64_t> whole = randint<int64_t>(shape, key, 0, 4);
+  CHECK(equal(whole.to(simt), 2).to_vector() == equal(whole, 2).to_vector());
+  CHECK((cast<float>(whole).to(simt) > row.to(simt)).device() == simt);
+}
+
 TEST_CASE("changes in place, masks, casts and one_hot") {
   const Device simt = use_simt();
   Tensor<float> x = zeros({2, 3}, simt);

@@ -12,8 +12,10 @@
 #include "clearsky/ops/attention.hpp"
 #include "clearsky/ops/carl.hpp"
 #include "clearsky/ops/channel_attention.hpp"
+#include "clearsky/ops/compare.hpp"
 #include "clearsky/ops/cross_entropy.hpp"
 #include "clearsky/ops/dice.hpp"
+#include "clearsky/ops/dropout.hpp"
 #include "clearsky/ops/fusion.hpp"
 #include "clearsky/ops/gate.hpp"
 #include "clearsky/ops/gather.hpp"
@@ -84,6 +86,13 @@ inline void enable(const DeviceLibrary& library) {
   ops::copy_kernel<float, Half>.slots[d] = k.float_to_half;
   ops::copy_kernel<Half, float>.slots[d] = k.half_to_float;
 
+  ops::draw_kernel<ops::UniformDraw<float>>.slots[d] = k.draw_uniform;
+  ops::draw_kernel<ops::NormalDraw<float>>.slots[d] = k.draw_normal;
+  ops::draw_kernel<ops::IntegerDraw<int64_t>>.slots[d] = k.draw_integers;
+  ops::dropout_mask_kernel<float>.slots[d] = k.dropout_mask;
+  ops::compare_kernel<float>.slots[d] = k.compare_float;
+  ops::compare_kernel<int64_t>.slots[d] = k.compare_int64;
+  ops::compare_kernel<uint8_t>.slots[d] = k.compare_uint8;
   ops::sum_kernel<float>.slots[d] = k.sum;
   ops::extremum_kernel<float>.slots[d] = k.extremum;
   ops::put_along_index_kernel<float>.slots[d] = k.put_along_index;

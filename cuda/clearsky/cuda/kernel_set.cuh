@@ -7,6 +7,7 @@
 #include "clearsky/cuda/kernels/attention.cuh"
 #include "clearsky/cuda/kernels/carl.cuh"
 #include "clearsky/cuda/kernels/channel_attention.cuh"
+#include "clearsky/cuda/kernels/compare.cuh"
 #include "clearsky/cuda/kernels/conv.cuh"
 #include "clearsky/cuda/kernels/conv_depthwise.cuh"
 #include "clearsky/cuda/kernels/copy.cuh"
@@ -23,6 +24,7 @@
 #include "clearsky/cuda/kernels/pixel_shuffle.cuh"
 #include "clearsky/cuda/kernels/pool.cuh"
 #include "clearsky/cuda/kernels/prompt_fusion.cuh"
+#include "clearsky/cuda/kernels/random.cuh"
 #include "clearsky/cuda/kernels/reduce.cuh"
 #include "clearsky/cuda/kernels/resize.cuh"
 #include "clearsky/cuda/kernels/softmax.cuh"
@@ -158,6 +160,13 @@ inline KernelSet kernel_set() {
   k.float_to_half = CLEARSKY_PLAIN(copy);
   k.half_to_float = CLEARSKY_PLAIN(copy);
   k.map = CLEARSKY_PLAIN(map);
+  k.draw_uniform = CLEARSKY_PLAIN(rand_uniform);
+  k.draw_normal = CLEARSKY_PLAIN(rand_normal);
+  k.draw_integers = CLEARSKY_PLAIN(rand_integers);
+  k.dropout_mask = CLEARSKY_PLAIN(dropout_mask);
+  k.compare_float = CLEARSKY_PLAIN(compare);
+  k.compare_int64 = CLEARSKY_PLAIN(compare);
+  k.compare_uint8 = CLEARSKY_PLAIN(compare);
   k.sum = CLEARSKY_WITH_WORKSPACE(sum);
   k.extremum = CLEARSKY_PLAIN(extremum);
   k.put_along_index = CLEARSKY_PLAIN(put_along_index);

@@ -4,13 +4,16 @@
 // that nvcc never sees an operation.
 
 #include "clearsky/core/device.hpp"
+#include "clearsky/core/draws.hpp"
 #include "clearsky/cpu/attention.hpp"
 #include "clearsky/cpu/channel_attention.hpp"
+#include "clearsky/cpu/compare.hpp"
 #include "clearsky/cpu/conv.hpp"
 #include "clearsky/cpu/conv_depthwise.hpp"
 #include "clearsky/cpu/copy.hpp"
 #include "clearsky/cpu/cross_entropy.hpp"
 #include "clearsky/cpu/dice.hpp"
+#include "clearsky/cpu/dropout.hpp"
 #include "clearsky/cpu/fusion.hpp"
 #include "clearsky/cpu/gate.hpp"
 #include "clearsky/cpu/gather.hpp"
@@ -50,6 +53,14 @@ struct KernelSet {
   Launcher<cpu::Copy<BFloat16, float>> bfloat16_to_float;
   Launcher<cpu::Copy<float, Half>> float_to_half;
   Launcher<cpu::Copy<Half, float>> half_to_float;
+
+  Launcher<clearsky::detail::UniformDraw<float>> draw_uniform;
+  Launcher<clearsky::detail::NormalDraw<float>> draw_normal;
+  Launcher<clearsky::detail::IntegerDraw<int64_t>> draw_integers;
+  Launcher<cpu::DropoutMask<float>> dropout_mask;
+  Launcher<cpu::Compare<float>> compare_float;
+  Launcher<cpu::Compare<int64_t>> compare_int64;
+  Launcher<cpu::Compare<uint8_t>> compare_uint8;
 
   Launcher<cpu::Sum<float>> sum;
   Launcher<cpu::Extremum<float>> extremum;

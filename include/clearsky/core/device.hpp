@@ -167,6 +167,8 @@ struct Kernel {
 
   constexpr Kernel(const char* kernel_name, Function cpu) : name(kernel_name), slots{cpu} {}
 
+  bool exists_on(Device device) const { return slots[size_t(device)] != nullptr; }
+
   void operator()(Device device, const Args& args) const {
     const Function run = slots[size_t(device)];
     CLEARSKY_CHECK(DeviceError, run != nullptr, name, ": the tensor is on ", device,

@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "clearsky/core/device.hpp"
+#include "clearsky/core/draws.hpp"
 #include "clearsky/core/dtype.hpp"
 #include "clearsky/core/error.hpp"
 #include "clearsky/core/memory.hpp"
@@ -335,34 +336,36 @@ Tensor<T> arange(int64_t count, Device device = Device::cpu) {
   for (int64_t i = 0; i < count; ++i) p[i] = T(i);
   return device == Device::cpu ? t : detail::copy_on(t, device);
 }
-/// Uniform in [low, high); element i is number i of the key's sequence.
+namespace detail {
+/// On the device, where it has a kernel for that, or else on the CPU. @param draw  all but where to
+template <class T, class Draw>
+Tensor<T> drawn(const Shape& shape, Device device, Draw draw) {
+  const Device where = draw_kernel<Draw>.exists_on(device) ? device : Device::cpu;
+  const Tensor<T> t(shape, where);
+  draw.y = t.mutable_data(), draw.count = t.numel();
+  if (t.numel() != 0) draw_kernel<Draw>(where, draw);
+  return where == device ? t : copy_on(t, device);
+}
+}  // namespace detail
+
+// Random numbers are made where they are wanted. In a captured step they are the same at each replay.
+
+/// Uniform in [low, high); element i is number i of the key's sequence. The same bits on every device whose compiler
+/// fuses products and sums, as it does for the CPU.
 template <class T = float>
 Tensor<T> rand(const Shape& shape, Key key, double low = 0, double high = 1, Device device = Device::cpu) {
-  Tensor<T> t(shape);
-  T* p = t.mutable_data();
-  for (int64_t i = 0; i < t.numel(); ++i) {
-    p[i] = T(key.uniform(uint64_t(i), low, high));
-    // A double just below `high` may round up to it.
-    if (!(p[i] < T(high)) && low < high) p[i] = std::nextafter(T(high), T(low));
-  }
-  return device == Device::cpu ? t : detail::copy_on(t, device);
+  return detail::drawn<T>(shape, device, detail::UniformDraw<T>{key, low, high, nullptr, 0});
 }
-/// Standard normal; element i is number i of the key's sequence.
+/// Standard normal; element i is number i of the key's sequence. On another device the last bit may be another one.
 template <class T = float>
 Tensor<T> randn(const Shape& shape, Key key, Device device = Device::cpu) {
-  Tensor<T> t(shape);
-  T* p = t.mutable_data();
-  for (int64_t i = 0; i < t.numel(); ++i) p[i] = T(key.normal(uint64_t(i)));
-  return device == Device::cpu ? t : detail::copy_on(t, device);
+  return detail::drawn<T>(shape, device, detail::NormalDraw<T>{key, nullptr, 0});
 }
-/// Uniform integers in [low, high).
+/// Uniform integers in [low, high). @throws ValueError when there are none
 template <class T = int64_t>
 Tensor<T> randint(const Shape& shape, Key key, int64_t low, int64_t high, Device device = Device::cpu) {
   CLEARSKY_CHECK(ValueError, low < high, "randint: the range [", low, ", ", high, ") is empty");
-  Tensor<T> t(shape);
-  T* p = t.mutable_data();
-  for (int64_t i = 0; i < t.numel(); ++i) p[i] = T(low + key.integer(uint64_t(i), high - low));
-  return device == Device::cpu ? t : detail::copy_on(t, device);
+  return detail::drawn<T>(shape, device, detail::IntegerDraw<T>{key, low, high, nullptr, 0});
 }
 
 }  // namespace clearsky

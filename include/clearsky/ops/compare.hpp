@@ -1,31 +1,37 @@
 #pragma once
 // Comparisons: masks for where(), sums of them for counts.
 
+#include "clearsky/cpu/compare.hpp"
 #include "clearsky/ops/view.hpp"
 
 namespace clearsky {
 
 namespace detail {
 
-// Decided on the CPU wherever the tensors are: masks are made once per batch, not in a layer.
-template <class T, class F>
-Tensor<bool> compare(const char* op, const Tensor<T>& a, const Tensor<T>& b, const F& f) {
+using cpu::Comparison;
+
+template <class T>
+inline Kernel<cpu::Compare<T>> compare_kernel{"compare", cpu::compare<T>};
+
+/// Where the device has no kernel for this type, the CPU decides.
+template <class T>
+Tensor<bool> compare(Comparison c, const Tensor<T>& a, const Tensor<T>& b, T number) {
+  const Device device = a.device(), where = compare_kernel<T>.exists_on(device) ? device : Device::cpu;
+  const Tensor<T> x = contiguous(a.detach()).to(where), y = b.defined() ? contiguous(b.detach()).to(where) : b;
+  const Tensor<bool> out(x.shape(), where);
+  compare_kernel<T>(where, {c, x.data(), y.data(), number, out.mutable_data(), out.numel()});
+  return out.to(device);
+}
+template <class T>
+Tensor<bool> compare(const char* op, Comparison c, const Tensor<T>& a, const Tensor<T>& b) {
   check_same_device(op, a, b);
   const NoGrad no_derivative;
   const Shape shape = broadcast_shape(op, a.shape(), b.shape());
-  const Tensor<T> x = contiguous(expand(a, shape)).to(Device::cpu), y = contiguous(expand(b, shape)).to(Device::cpu);
-  const Tensor<bool> out(shape);
-  bool* to = out.mutable_data();
-  for (int64_t i = 0; i < out.numel(); ++i) to[i] = f(x.data()[i], y.data()[i]);
-  return out.to(a.device());
+  return compare(c, expand(a, shape), expand(b, shape), T());
 }
-template <class T, class F>
-Tensor<bool> compare(const Tensor<T>& a, T b, const F& f) {
-  const Tensor<T> x = contiguous(a.detach()).to(Device::cpu);
-  const Tensor<bool> out(x.shape());
-  bool* to = out.mutable_data();
-  for (int64_t i = 0; i < out.numel(); ++i) to[i] = f(x.data()[i], b);
-  return out.to(a.device());
+template <class T>
+Tensor<bool> compare(Comparison c, const Tensor<T>& a, T b) {
+  return compare(c, a, Tensor<T>(), b);
 }
 
 }  // namespace detail
@@ -37,35 +43,35 @@ Tensor<bool> compare(const Tensor<T>& a, T b, const F& f) {
 
 template <class T>
 Tensor<bool> equal(const Tensor<T>& a, const Tensor<T>& b) {
-  return detail::compare("equal", a, b, [](T u, T v) { return u == v; });
+  return detail::compare("equal", detail::Comparison::equal, a, b);
 }
 template <class T>
 Tensor<bool> equal(const Tensor<T>& a, std::type_identity_t<T> b) {
-  return detail::compare(a, b, [](T u, T v) { return u == v; });
+  return detail::compare(detail::Comparison::equal, a, b);
 }
 template <class T>
 Tensor<bool> not_equal(const Tensor<T>& a, const Tensor<T>& b) {
-  return detail::compare("not_equal", a, b, [](T u, T v) { return u != v; });
+  return detail::compare("not_equal", detail::Comparison::not_equal, a, b);
 }
 template <class T>
 Tensor<bool> not_equal(const Tensor<T>& a, std::type_identity_t<T> b) {
-  return detail::compare(a, b, [](T u, T v) { return u != v; });
+  return detail::compare(detail::Comparison::not_equal, a, b);
 }
 template <class T>
 Tensor<bool> operator<(const Tensor<T>& a, const Tensor<T>& b) {
-  return detail::compare("less", a, b, [](T u, T v) { return u < v; });
+  return detail::compare("less", detail::Comparison::less, a, b);
 }
 template <class T>
 Tensor<bool> operator<(const Tensor<T>& a, std::type_identity_t<T> b) {
-  return detail::compare(a, b, [](T u, T v) { return u < v; });
+  return detail::compare(detail::Comparison::less, a, b);
 }
 template <class T>
 Tensor<bool> operator<=(const Tensor<T>& a, const Tensor<T>& b) {
-  return detail::compare("less_equal", a, b, [](T u, T v) { return u <= v; });
+  return detail::compare("less_equal", detail::Comparison::less_equal, a, b);
 }
 template <class T>
 Tensor<bool> operator<=(const Tensor<T>& a, std::type_identity_t<T> b) {
-  return detail::compare(a, b, [](T u, T v) { return u <= v; });
+  return detail::compare(detail::Comparison::less_equal, a, b);
 }
 template <class T>
 Tensor<bool> operator>(const Tensor<T>& a, const Tensor<T>& b) {
@@ -73,7 +79,7 @@ Tensor<bool> operator>(const Tensor<T>& a, const Tensor<T>& b) {
 }
 template <class T>
 Tensor<bool> operator>(const Tensor<T>& a, std::type_identity_t<T> b) {
-  return detail::compare(a, b, [](T u, T v) { return u > v; });
+  return detail::compare(detail::Comparison::greater, a, b);
 }
 template <class T>
 Tensor<bool> operator>=(const Tensor<T>& a, const Tensor<T>& b) {
@@ -81,7 +87,7 @@ Tensor<bool> operator>=(const Tensor<T>& a, const Tensor<T>& b) {
 }
 template <class T>
 Tensor<bool> operator>=(const Tensor<T>& a, std::type_identity_t<T> b) {
-  return detail::compare(a, b, [](T u, T v) { return u >= v; });
+  return detail::compare(detail::Comparison::greater_equal, a, b);
 }
 
 }  // namespace clearsky

@@ -1,27 +1,28 @@
 #pragma once
 // Dropout with explicit keys: the same key drops the same elements, on any device and with any number of threads.
 
+#include "clearsky/cpu/dropout.hpp"
 #include "clearsky/ops/elementwise.hpp"
 
 namespace clearsky {
 namespace detail {
 
+template <class T>
+inline Kernel<cpu::DropoutMask<T>> dropout_mask_kernel{"dropout", cpu::dropout_mask<T>};
+
 /// 1 / (1 - p) with probability 1 - p, else 0.
 template <class T>
 Tensor<T> dropout_mask(const char* op, const Shape& shape, double p, Key key, Device device) {
   CLEARSKY_CHECK(ValueError, 0 <= p && p <= 1, op, ": drop probability ", p, "; use 0 to 1");
-  Tensor<T> mask(shape);
-  T* m = mask.mutable_data();
-  const T kept = p < 1 ? T(1 / (1 - p)) : T(0);
-  parallel_for(mask.numel(), 4096, [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) m[i] = key.uniform(uint64_t(i)) < p ? T(0) : kept;
-  });
-  return mask.to(device);
+  const Tensor<T> mask(shape, device);
+  dropout_mask_kernel<T>(device, {key, p, mask.mutable_data(), mask.numel()});
+  return mask;
 }
 
 }  // namespace detail
 
-/// Sets each element to 0 with probability p and divides the others by 1 - p, which keeps the mean.
+/// Sets each element to 0 with probability p and divides the others by 1 - p, which keeps the mean. A captured step
+/// drops the same elements at each replay.
 /// @param p    0 to 1
 /// @param key  one per layer and step: the same key drops the same elements
 /// @throws     ValueError when p is outside 0 to 1

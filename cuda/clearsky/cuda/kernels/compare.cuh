@@ -3,23 +3,14 @@
 //
 // Neighbouring threads read neighbouring elements and write neighbouring bytes; each byte moves once.
 
+#include "clearsky/cpu/compare.hpp"
 #include "clearsky/cuda/portable.cuh"
 
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
 
-/// As in clearsky/ops/compare.hpp: where a NaN takes part, all but not_equal are false. greater is less with a and b
-/// exchanged, but not against a number.
-enum class Comparison : uint8_t { equal, not_equal, less, less_equal, greater, greater_equal };
-
+using cpu::Comparison;
 template <class T>
-struct Compare {
-  Comparison comparison;
-  const T* a;  // (count)
-  const T* b;  // (count); null compares with `number`
-  T number;
-  bool* y;  // (count)  written
-  int64_t count;
-};
+using Compare = cpu::Compare<T>;
 
 /// grid (ceil(count / 256)), block 256
 template <Comparison C, class T>

@@ -9,7 +9,8 @@
 
 #include <cmath>
 
-#include "clearsky/core/philox.hpp"
+#include "clearsky/core/draws.hpp"
+#include "clearsky/cpu/dropout.hpp"
 #include "clearsky/cuda/portable.cuh"
 
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
@@ -38,34 +39,11 @@ __device__ __forceinline__ double unit_number(const PhiloxWords& w) {
   return double(((uint64_t(w.first) << 32) | w.second) >> 11) * 0x1p-53;
 }
 
-/// Uniform in [low, high).
-struct UniformDraw {
-  Key key;
-  double low, high;
-  float* y;  // (count)  written
-  int64_t count;
-};
-/// Standard normal.
-struct NormalDraw {
-  Key key;
-  float* y;  // (count)  written
-  int64_t count;
-};
-/// Integers in [low, high), high - low from 1 to 2^31.
+using UniformDraw = clearsky::detail::UniformDraw<float>;
+using NormalDraw = clearsky::detail::NormalDraw<float>;
 template <class T>
-struct IntegerDraw {
-  Key key;
-  int64_t low, high;
-  T* y;  // (count)  written
-  int64_t count;
-};
-/// 0 with probability p, else 1 / (1 - p).
-struct DropoutMask {
-  Key key;
-  double p;  // 0 to 1
-  float* y;  // (count)  written
-  int64_t count;
-};
+using IntegerDraw = clearsky::detail::IntegerDraw<T>;
+using DropoutMask = cpu::DropoutMask<float>;
 
 /// @param top   high as a float; what a double just below it may round up to
 /// @param last  what is taken then; top itself when the range is empty
