@@ -145,9 +145,9 @@ void use_updates(const SgdStep& s, const AverageStep& a, const ScaleStep& c, con
 void use_attention(const AttentionForward& f, const AttentionBackward& b, const WindowAttention& w,
                    const ChannelAttentionForward& cf, const ChannelAttentionBackward& cb, Precision precision,
                    float* workspace, Stream stream) {
-  attention_forward(f, stream);
+  attention_forward(f, precision, stream);
   attention_backward(b, workspace, stream);
-  window_attention_forward(w, stream);
+  window_attention_forward(w, precision, stream);
   window_attention_backward(w, workspace, stream);
   channel_attention_forward(cf, precision, workspace, stream);
   channel_attention_backward(cb, precision, workspace, stream);

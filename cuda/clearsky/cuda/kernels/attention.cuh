@@ -14,6 +14,7 @@
 // arXiv:1805.02867; Dao et al., "FlashAttention", NeurIPS 2022, arXiv:2205.14135.
 
 #include "clearsky/cuda/kernels/attention_call.cuh"
+#include "clearsky/cuda/kernels/attention_mma.cuh"
 #include "clearsky/cuda/kernels/lanes.cuh"
 
 namespace clearsky::cuda::inline CLEARSKY_MEANING {
@@ -100,11 +101,10 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_forward_tiles(con
   const int64_t of_queries = p.queries.first(block.batch, block.head), of_keys = p.keys.first(block.batch, block.head);
   float *queries = memory, *pairs = memory + kTile;
   const Place at;
-  const int64_t last = block.first + kTokens < s.queries ? block.first + kTokens : s.queries;
-  const int tiles = int((p.keys_seen(last - 1) + kTokens - 1) / kTokens);
+  const int tiles = (p.keys_seen(block.last(kTokens, s.queries)) + kTokens - 1) / kTokens;
   const auto fetch = [&](int tile, int place) {
     fetch_tokens<kD, kPitch, kTokens, Width, 2>(pairs + place * 2 * kTile, {p.k + of_keys, p.v + of_keys}, p.keys,
-                                                int64_t(tile) * kTokens, s.keys, s.width);
+                                                tile * kTokens, s.keys, s.width);
   };
   fetch_tokens<kD, kPitch, kTokens, Width, 1>(queries, {p.q + of_queries}, p.queries, block.first, s.queries, s.width);
   if (tiles > 0) fetch(0, 0);
@@ -119,10 +119,10 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_forward_tiles(con
     float score[2][4];
     dot_tiles<kD>(queries, pair, at, score);
     for (int r = 0; r < 2; ++r) {
-      const int64_t i = block.first + 2 * at.i + r;
+      const int i = block.first + 2 * at.i + r;
       float largest = -INFINITY;
       for (int c = 0; c < 4; ++c) {
-        const bool allowed = may_look(p, block.batch, block.head, i, int64_t(tile) * kTokens + at.j + 8 * c);
+        const bool allowed = may_look(p, block.batch, block.head, i, tile * kTokens + at.j + 8 * c);
         score[r][c] = allowed ? scale * score[r][c] : -INFINITY;
         largest = fmaxf(largest, score[r][c]);
       }
@@ -148,7 +148,7 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_forward_tiles(con
     add_weighted<kD, kTokens>(weights, pair + kTile, at, sums);
   });
   for (int r = 0; r < 2; ++r) {
-    const int64_t i = block.first + 2 * at.i + r;
+    const int i = block.first + 2 * at.i + r;
     if (i >= s.queries) continue;
     write_row<kD>(p.out_y + of_queries + p.queries.token(i), sums[r], at, s.width,
                   total[r] == 0.0f ? 0.0f : 1.0f / total[r]);
@@ -193,11 +193,10 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_backward_queries(
   const int64_t of_queries = p.queries.first(block.batch, block.head), of_keys = p.keys.first(block.batch, block.head);
   float *queries = memory, *slopes = queries + kTokens * kPitch, *pairs = slopes + kTokens * kPitch;
   const Place at;
-  const int64_t last = block.first + kTokens < s.queries ? block.first + kTokens : s.queries;
-  const int tiles = int((p.keys_seen(last - 1) + kWalk - 1) / kWalk);
+  const int tiles = (p.keys_seen(block.last(kTokens, s.queries)) + kWalk - 1) / kWalk;
   const auto fetch = [&](int tile, int place) {
     fetch_tokens<kD, kPitch, kWalk, Width, 2>(pairs + place * 2 * kTile, {p.k + of_keys, p.v + of_keys}, p.keys,
-                                              int64_t(tile) * kWalk, s.keys, s.width);
+                                              tile * kWalk, s.keys, s.width);
   };
   fetch_tokens<kD, kPitch, kTokens, Width, 2>(queries, {p.q + of_queries, p.dy + of_queries}, p.queries, block.first,
                                               s.queries, s.width);
@@ -212,15 +211,14 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_backward_queries(
     dot_tiles<kD>(slopes, values, at, slope);
     for (int r = 0; r < 2; ++r)
       for (int c = 0; c < kWalk / 8; ++c)
-        weight_and_slope(p, block, block.first + 2 * at.i + r, int64_t(tile) * kWalk + at.j + 8 * c, score[r][c],
-                         slope[r][c]);
+        weight_and_slope(p, block, block.first + 2 * at.i + r, tile * kWalk + at.j + 8 * c, score[r][c], slope[r][c]);
     __syncwarp();
     put_weights(weights, at, slope);
     __syncwarp();
     add_weighted<kD, kWalk>(weights, keys, at, sums);
   });
   for (int r = 0; r < 2; ++r) {
-    const int64_t i = block.first + 2 * at.i + r;
+    const int i = block.first + 2 * at.i + r;
     if (i < s.queries) write_row<kD>(p.dq + of_queries + p.queries.token(i), sums[r], at, s.width, float(s.scale));
   }
 }
@@ -236,10 +234,10 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_backward_keys(con
   const int64_t of_queries = p.queries.first(block.batch, block.head), of_keys = p.keys.first(block.batch, block.head);
   float *keys = memory, *values = keys + kTokens * kPitch, *pairs = values + kTokens * kPitch;
   const Place at;
-  const int begin = int(p.first_looking(block.first) / kWalk), end = int((s.queries + kWalk - 1) / kWalk);
+  const int begin = p.first_looking(block.first) / kWalk, end = int((s.queries + kWalk - 1) / kWalk);
   const auto fetch = [&](int tile, int place) {
     fetch_tokens<kD, kPitch, kWalk, Width, 2>(pairs + place * 2 * kTile, {p.q + of_queries, p.dy + of_queries},
-                                              p.queries, int64_t(tile) * kWalk, s.queries, s.width);
+                                              p.queries, tile * kWalk, s.queries, s.width);
   };
   fetch_tokens<kD, kPitch, kTokens, Width, 2>(keys, {p.k + of_keys, p.v + of_keys}, p.keys, block.first, s.keys,
                                               s.width);
@@ -254,8 +252,7 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_backward_keys(con
     dot_tiles<kD>(values, slopes, at, slope);
     for (int r = 0; r < 2; ++r)
       for (int c = 0; c < kWalk / 8; ++c)
-        weight_and_slope(p, block, int64_t(tile) * kWalk + at.j + 8 * c, block.first + 2 * at.i + r, score[r][c],
-                         slope[r][c]);
+        weight_and_slope(p, block, tile * kWalk + at.j + 8 * c, block.first + 2 * at.i + r, score[r][c], slope[r][c]);
     __syncwarp();
     put_weights(weights, at, score);
     __syncwarp();
@@ -266,7 +263,7 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_backward_keys(con
     add_weighted<kD, kWalk>(weights, queries, at, dk);
   });
   for (int r = 0; r < 2; ++r) {
-    const int64_t j = block.first + 2 * at.i + r;
+    const int j = block.first + 2 * at.i + r;
     if (j >= s.keys) continue;
     write_row<kD>(p.dk + of_keys + p.keys.token(j), dk[r], at, s.width, float(s.scale));
     write_row<kD>(p.dv + of_keys + p.keys.token(j), dv[r], at, s.width, 1.0f);
@@ -308,11 +305,16 @@ void launch_attention(Kernel kernel, int64_t tokens, int each, int shared_floats
   launch(kernel, blocks_of(tiles * p.shape.heads * p.shape.batch, 1), kAttentionThreads, bytes, stream, p);
 }
 
-inline void run_attention_forward(AttentionCall p, Stream stream) {
+inline void run_attention_forward(AttentionCall p, Precision precision, Stream stream) {
   const cpu::AttentionShape& s = p.shape;
   if (s.batch * s.heads * s.queries == 0) return;
   p.fours = tokens_in_fours(p);
   with_attention_width(p, [&]<int kD>() {
+    const auto on_tensor_cores = [&]<Precision P>() {
+      launch_attention(attention_forward_mma<P, kD>, s.queries, kMmaTokens, kMmaForwardFloats<kD>, p, stream);
+    };
+    if (precision == Precision::tf32) return on_tensor_cores.template operator()<Precision::tf32>();
+    if (precision == Precision::bfloat16) return on_tensor_cores.template operator()<Precision::bfloat16>();
     constexpr int kFloats = 5 * kTokens * kTokenPitch<kD>;
     if (p.fours) launch_attention(attention_forward_tiles<kD, 4>, s.queries, kTokens, kFloats, p, stream);
     else launch_attention(attention_forward_tiles<kD, 1>, s.queries, kTokens, kFloats, p, stream);
@@ -342,15 +344,20 @@ inline void run_attention_backward(AttentionCall p, float* delta, Stream stream)
 
 }  // namespace detail
 
-/// Returns without waiting. A query that may look nowhere gives 0, and -infinity as lse.
+/// Returns without waiting. A query that may look nowhere gives 0, and -infinity as lse. Any width of heads is possible
+/// in each precision.
 /// @throws ShapeError for heads of more than 128 channels
-inline void attention_forward(const AttentionForward& p, Stream stream) {
+inline void attention_forward(const AttentionForward& p, Precision precision, Stream stream) {
   const cpu::AttentionShape& s = p.shape;
   AttentionCall c{};
   c.q = p.q, c.k = p.k, c.v = p.v, c.out_y = p.y, c.out_lse = p.lse, c.mask = p.mask, c.shape = s;
   c.queries = TokenLayout::sequences(s.heads, s.queries, s.width);
   c.keys = TokenLayout::sequences(s.heads, s.keys, s.width);
-  detail::run_attention_forward(c, stream);
+  detail::run_attention_forward(c, precision, stream);
+}
+/// With factors as they are.
+inline void attention_forward(const AttentionForward& p, Stream stream) {
+  attention_forward(p, Precision::float32, stream);
 }
 
 /// Floats of workspace.
@@ -388,8 +395,11 @@ struct WindowAttention {
     return c;
   }
 };
+inline void window_attention_forward(const WindowAttention& p, Precision precision, Stream stream) {
+  detail::run_attention_forward(p.call(), precision, stream);
+}
 inline void window_attention_forward(const WindowAttention& p, Stream stream) {
-  detail::run_attention_forward(p.call(), stream);
+  window_attention_forward(p, Precision::float32, stream);
 }
 inline int64_t window_attention_backward_workspace(const WindowAttention& p) {
   return p.batch * p.height * p.width * p.heads;

@@ -36,8 +36,8 @@ struct TokenLayout {
     return batch / (down * across) * image_stride + batch / across % down * down_stride +
            batch % across * across_stride + head * head_stride;
   }
-  /// Tokens are counted with 32 bits (see with_attention_tile); those of a sequence are all in the first line.
-  __device__ __forceinline__ int64_t token(int64_t i) const {
+  /// Tokens are counted with 32 bits (see with_attention_width); those of a sequence are all in the first line.
+  __device__ __forceinline__ int64_t token(int i) const {
     if (i < line) return i * token_stride;
     return unsigned(i) / unsigned(line) * line_stride + unsigned(i) % unsigned(line) * token_stride;
   }
@@ -54,23 +54,28 @@ struct AttentionCall {
   unsigned tiles;  // blocks of a head
 
   /// How many keys query i may look at, but for the mask.
-  __device__ __forceinline__ int64_t keys_seen(int64_t i) const {
-    const int64_t seen = i + 1 + shape.keys - shape.queries;
-    return !shape.causal || seen > shape.keys ? shape.keys : seen;
+  __device__ __forceinline__ int keys_seen(int i) const {
+    const int all = int(shape.keys), seen = i + 1 - int(shape.queries) + all;
+    return !shape.causal || seen > all ? all : seen;
   }
   /// The first query that may look at key j, but for the mask.
-  __device__ __forceinline__ int64_t first_looking(int64_t j) const {
-    const int64_t first = j - shape.keys + shape.queries;
+  __device__ __forceinline__ int first_looking(int j) const {
+    const int first = j - int(shape.keys) + int(shape.queries);
     return !shape.causal || first < 0 ? 0 : first;
   }
 };
 
 /// Which tokens of which head a block has. All in one dimension of the grid: the others end at 65535.
 struct AttentionBlock {
-  int64_t batch, head, first;
+  unsigned batch, head;
+  int first;
   __device__ __forceinline__ AttentionBlock(const AttentionCall& p, int tokens) {
     const unsigned row = blockIdx.x / p.tiles, heads = unsigned(p.shape.heads);
-    batch = row / heads, head = row % heads, first = int64_t(blockIdx.x % p.tiles) * tokens;
+    batch = row / heads, head = row % heads, first = int(blockIdx.x % p.tiles) * tokens;
+  }
+  /// The last of so many tokens that the block has.
+  __device__ __forceinline__ int last(int each, int64_t tokens) const {
+    return first + each < int(tokens) ? first + each - 1 : int(tokens) - 1;
   }
 };
 
@@ -78,7 +83,7 @@ struct AttentionBlock {
 /// zeros.
 template <int kD, int Pitch, int Rows, int Width, size_t N>
 __device__ __forceinline__ void fetch_tokens(float* tiles, const float* const (&from)[N], const TokenLayout& layout,
-                                             int64_t first, int64_t tokens, int64_t width) {
+                                             int first, int64_t tokens, int64_t width) {
   for (int e = int(threadIdx.x); e < Rows * kD / Width; e += kAttentionThreads) {
     const int row = e / (kD / Width), c = e % (kD / Width) * Width;
     const bool inside = first + row < tokens && c < width;
