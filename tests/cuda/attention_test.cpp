@@ -91,7 +91,7 @@ struct Problem {
   Values<uint8_t> allowed;  // uint8_t: a vector of bool has no addresses
 
   explicit Problem(const Size& z)
-      : shape{z.batch, z.heads, z.queries, z.keys, z.width, 0.35, z.causal},
+      : shape{z.batch, z.heads, z.queries, z.keys, z.width, z.causal && z.masked ? -0.35 : 0.35, z.causal},
         masked(z.masked),
         rows(z.batch * z.heads * z.queries),
         on_queries(rows * z.width),
@@ -118,7 +118,8 @@ struct Problem {
                             precision, nullptr);
     return out;
   }
-  std::vector<Output> backward(const Values<float>& y, const Values<float>& lse, Precision, int64_t shift) const {
+  std::vector<Output> backward(const Values<float>& y, const Values<float>& lse, Precision precision,
+                               int64_t shift) const {
     std::vector<Output> out{Output(on_queries + shift), Output(on_keys + shift), Output(on_keys + shift)};
     const cuda::AttentionBackward p{q.device(shift),
                                     k.device(shift),
@@ -132,7 +133,7 @@ struct Problem {
                                     mask(allowed.device()),
                                     shape};
     Output workspace(cuda::attention_backward_workspace(p));
-    cuda::attention_backward(p, workspace.data(), nullptr);
+    cuda::attention_backward(p, precision, workspace.data(), nullptr);
     CHECK(workspace.sentinels_intact());
     return out;
   }
@@ -200,7 +201,7 @@ TEST_CASE("attention: values and gradients as in double and on the CPU") {
   });
 }
 
-TEST_CASE("attention on tensor cores: values as in double with rounded factors") {
+TEST_CASE("attention on tensor cores: values and gradients as in double with rounded factors") {
   each_problem([](const Problem& p) {
     for (const Precision precision : {Precision::tf32, Precision::bfloat16}) {
       CAPTURE(to_text(precision));
@@ -212,6 +213,14 @@ TEST_CASE("attention on tensor cores: values as in double with rounded factors")
       const auto f = in_every_order([&] { return p.forward(precision, shift); });
       CHECK(share(f[0], shift, exact.y, exact.y_scale, exact.y_scale, u, s.keys + s.width) <= 1);
       check_lse(f[1], exact);
+
+      // What backward is given is exact but for the rounded factors.
+      const Values<float> y(std::vector<float>(exact.y.begin(), exact.y.end())),
+          lse(std::vector<float>(exact.lse.begin(), exact.lse.end()));
+      const auto d = in_every_order([&] { return p.backward(y, lse, precision, shift); });
+      CHECK(share(d[0], shift, exact.dq, exact.dq_scale, exact.dq_mass, u, s.keys + s.width) <= 1);
+      CHECK(share(d[1], shift, exact.dk, exact.dk_scale, exact.dk_mass, u, s.queries + s.width) <= 1);
+      CHECK(share(d[2], shift, exact.dv, exact.dv_scale, exact.dv_scale, u, s.queries + s.width) <= 1);
     }
   });
 }
@@ -234,40 +243,43 @@ TEST_CASE("window attention reads the image where it lies: the same bits as atte
   };
   const Values<float> qw(cut(q.vector())), kw(cut(k.vector())), vw(cut(v.vector())), dyw(cut(dy.vector()));
   const cpu::AttentionShape s{windows, heads, tokens, tokens, d, 0.5, false};
-  Output y(count), lse(windows * heads * tokens), dq(count), dk(count), dv(count);
-  cuda::attention_forward({qw.device(), kw.device(), vw.device(), y.data(), lse.data(), {}, s}, nullptr);
-  const cuda::AttentionBackward b{qw.device(), kw.device(), vw.device(), y.data(), lse.data(), dyw.device(),
-                                  dq.data(),   dk.data(),   dv.data(),   {},       s};
-  Output workspace(cuda::attention_backward_workspace(b));
-  cuda::attention_backward(b, workspace.data(), nullptr);
-  const auto in_place = in_every_order([&] {
-    std::vector<Output> out;
-    for (int i = 0; i < 4; ++i) out.emplace_back(count);
-    out.emplace_back(windows * heads * tokens);
-    const cuda::WindowAttention p{q.device(),
-                                  k.device(),
-                                  v.device(),
-                                  out[0].data(),
-                                  out[4].data(),
-                                  dy.device(),
-                                  out[1].data(),
-                                  out[2].data(),
-                                  out[3].data(),
-                                  n,
-                                  h,
-                                  w,
-                                  c,
-                                  heads,
-                                  window,
-                                  0.5};
-    cuda::window_attention_forward(p, nullptr);
-    Output space(cuda::window_attention_backward_workspace(p));
-    cuda::window_attention_backward(p, space.data(), nullptr);
-    return out;
-  });
-  const Output* want[] = {&y, &dq, &dk, &dv};
-  for (size_t i = 0; i < 4; ++i) CHECK(cut(in_place[i].vector()) == want[i]->vector());
-  CHECK(in_place[4].vector() == lse.vector());
+  for (const Precision precision : kPrecisions) {
+    CAPTURE(to_text(precision));
+    Output y(count), lse(windows * heads * tokens), dq(count), dk(count), dv(count);
+    cuda::attention_forward({qw.device(), kw.device(), vw.device(), y.data(), lse.data(), {}, s}, precision, nullptr);
+    const cuda::AttentionBackward b{qw.device(), kw.device(), vw.device(), y.data(), lse.data(), dyw.device(),
+                                    dq.data(),   dk.data(),   dv.data(),   {},       s};
+    Output workspace(cuda::attention_backward_workspace(b));
+    cuda::attention_backward(b, precision, workspace.data(), nullptr);
+    const auto in_place = in_every_order([&] {
+      std::vector<Output> out;
+      for (int i = 0; i < 4; ++i) out.emplace_back(count);
+      out.emplace_back(windows * heads * tokens);
+      const cuda::WindowAttention p{q.device(),
+                                    k.device(),
+                                    v.device(),
+                                    out[0].data(),
+                                    out[4].data(),
+                                    dy.device(),
+                                    out[1].data(),
+                                    out[2].data(),
+                                    out[3].data(),
+                                    n,
+                                    h,
+                                    w,
+                                    c,
+                                    heads,
+                                    window,
+                                    0.5};
+      cuda::window_attention_forward(p, precision, nullptr);
+      Output space(cuda::window_attention_backward_workspace(p));
+      cuda::window_attention_backward(p, precision, space.data(), nullptr);
+      return out;
+    });
+    const Output* want[] = {&y, &dq, &dk, &dv};
+    for (size_t i = 0; i < 4; ++i) CHECK(cut(in_place[i].vector()) == want[i]->vector());
+    CHECK(in_place[4].vector() == lse.vector());
+  }
 }
 
 #if !CLEARSKY_SIMT_LENS  // which would need minutes
@@ -287,19 +299,61 @@ TEST_CASE("attention: a query with only scores of minus infinity has no weights,
   for (int c = 4; c < 8; ++c) queries[size_t(c)] = 0;
   const Values<float> q(queries), k(large), v = draw(8, 2), dy = draw(8, 3);
   const cpu::AttentionShape s{1, 1, 2, 2, 4, 1, false};
-  Output y(8), lse(2), dq(8), dk(8), dv(8), delta(2);
-  cuda::attention_forward({q.device(), k.device(), v.device(), y.data(), lse.data(), {}, s}, nullptr);
-  cuda::attention_backward(
-      {q.device(), k.device(), v.device(), y.data(), lse.data(), dy.device(), dq.data(), dk.data(), dv.data(), {}, s},
-      delta.data(), nullptr);
-  CHECK(lse[0] == -INFINITY);
-  for (int64_t c = 0; c < 4; ++c) {
-    CHECK(y[c] == 0);
-    CHECK(dq[c] == 0);
-    CHECK(y[4 + c] == doctest::Approx(0.5 * (v[size_t(c)] + v[size_t(4 + c)])));
-    CHECK(dv[c] == doctest::Approx(0.5 * dy[size_t(4 + c)]));
-    CHECK(dv[4 + c] == doctest::Approx(0.5 * dy[size_t(4 + c)]));
-    CHECK(std::isfinite(dk[c]));
+  for (const Precision precision : kPrecisions) {
+    CAPTURE(to_text(precision));
+    Output y(8), lse(2), dq(8), dk(8), dv(8), delta(2);
+    cuda::attention_forward({q.device(), k.device(), v.device(), y.data(), lse.data(), {}, s}, precision, nullptr);
+    cuda::attention_backward(
+        {q.device(), k.device(), v.device(), y.data(), lse.data(), dy.device(), dq.data(), dk.data(), dv.data(), {}, s},
+        precision, delta.data(), nullptr);
+    CHECK(lse[0] == -INFINITY);
+    for (int64_t c = 0; c < 4; ++c) {
+      const auto half = [&](double v0, double v1) {
+        return doctest::Approx(0.5 * (rounded(precision, float(v0)) + rounded(precision, float(v1))));
+      };
+      CHECK(y[c] == 0);
+      CHECK(dq[c] == 0);
+      CHECK(y[4 + c] == half(v[size_t(c)], v[size_t(4 + c)]));
+      CHECK(dv[c] == half(dy[size_t(4 + c)], 0));
+      CHECK(dv[4 + c] == half(dy[size_t(4 + c)], 0));
+      CHECK(std::isfinite(dk[c]));
+    }
+  }
+}
+
+TEST_CASE("attention: a NaN comes through, to what it takes part in") {
+  std::vector<float> ones(3 * 4, 1.0f), broken = ones;
+  broken[5] = std::numeric_limits<float>::quiet_NaN();  // of the second of three tokens
+  const Values<float> good(ones), bad(broken);
+  const cpu::AttentionShape s{1, 1, 3, 3, 4, 1, true};
+  for (const Precision precision : kPrecisions) {
+    CAPTURE(to_text(precision));
+    Output by_query(12), by_key(12), lse(3), key_lse(3), dq(12), dk(12), dv(12), delta(3);
+    cuda::attention_forward({bad.device(), good.device(), good.device(), by_query.data(), lse.data(), {}, s}, precision,
+                            nullptr);
+    cuda::attention_forward({good.device(), bad.device(), good.device(), by_key.data(), key_lse.data(), {}, s},
+                            precision, nullptr);
+    for (int64_t i = 0; i < 12; ++i) {
+      CHECK(std::isnan(by_query[i]) == (i / 4 == 1));
+      CHECK(std::isnan(by_key[i]) == (i / 4 >= 1));  // the first query does not look there
+    }
+    cuda::attention_backward({good.device(),
+                              good.device(),
+                              good.device(),
+                              good.device(),
+                              good.device(),
+                              bad.device(),
+                              dq.data(),
+                              dk.data(),
+                              dv.data(),
+                              {},
+                              s},
+                             precision, delta.data(), nullptr);
+    for (int64_t i = 0; i < 12; ++i) {
+      CHECK(std::isnan(dq[i]) == (i / 4 == 1));
+      CHECK(std::isnan(dk[i]) == (i / 4 <= 1));
+      CHECK(std::isnan(dv[i]) == (i % 4 == 1));  // of the third key too: a weight of 0 times NaN, as on the CPU
+    }
   }
 }
 

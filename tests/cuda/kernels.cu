@@ -146,9 +146,9 @@ void use_attention(const AttentionForward& f, const AttentionBackward& b, const 
                    const ChannelAttentionForward& cf, const ChannelAttentionBackward& cb, Precision precision,
                    float* workspace, Stream stream) {
   attention_forward(f, precision, stream);
-  attention_backward(b, workspace, stream);
+  attention_backward(b, precision, workspace, stream);
   window_attention_forward(w, precision, stream);
-  window_attention_backward(w, workspace, stream);
+  window_attention_backward(w, precision, workspace, stream);
   channel_attention_forward(cf, precision, workspace, stream);
   channel_attention_backward(cb, precision, workspace, stream);
 }

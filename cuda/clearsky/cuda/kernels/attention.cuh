@@ -158,8 +158,9 @@ __global__ void __launch_bounds__(kAttentionThreads) attention_forward_tiles(con
   }
 }
 
-/// D_i = dy_i y_i. A warp per query. grid (ceil(batch heads queries / Rows)), block (kWarp, Rows)
-template <int Rows>
+/// D_i = dy_i y_i, with dy as the products round it: so the slopes of a query still add up to 0. A warp per query.
+/// grid (ceil(batch heads queries / Rows)), block (kWarp, Rows)
+template <Precision P, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) attention_delta(const AttentionCall p, float* __restrict__ delta) {
   const cpu::AttentionShape& s = p.shape;
   const int64_t row = int64_t(blockIdx.x) * Rows + threadIdx.y;
@@ -167,7 +168,7 @@ __global__ void __launch_bounds__(kWarp* Rows) attention_delta(const AttentionCa
   const int64_t at =
       p.queries.first(row / s.queries / s.heads, row / s.queries % s.heads) + p.queries.token(row % s.queries);
   float sum = 0;
-  for (int64_t c = threadIdx.x; c < s.width; c += kWarp) sum += p.dy[at + c] * p.y[at + c];
+  for (int64_t c = threadIdx.x; c < s.width; c += kWarp) sum += as_factor<P>(p.dy[at + c]) * p.y[at + c];
   sum = warp_sum(sum);
   if (threadIdx.x == 0) delta[row] = sum;
 }
@@ -322,16 +323,30 @@ inline void run_attention_forward(AttentionCall p, Precision precision, Stream s
 }
 
 /// @param delta  (batch, heads, queries)  overwritten
-inline void run_attention_backward(AttentionCall p, float* delta, Stream stream) {
+inline void run_attention_backward(AttentionCall p, Precision precision, float* delta, Stream stream) {
   const cpu::AttentionShape& s = p.shape;
   constexpr int kRows = 4;
   p.delta = delta;
   if (s.batch * s.heads == 0) return;
   p.fours = tokens_in_fours(p);
+  const int64_t rows = s.batch * s.heads * s.queries;
+  const auto run_delta = [&]<Precision P>() {
+    if (rows != 0) launch(attention_delta<P, kRows>, blocks_of(rows, kRows), dim3(kWarp, kRows), 0, stream, p, delta);
+  };
   with_attention_width(p, [&]<int kD>() {
+    const auto on_tensor_cores = [&]<Precision P>() {
+      run_delta.template operator()<P>();
+      if (s.queries != 0)
+        launch_attention(attention_backward_queries_mma<P, kD>, s.queries, kMmaTokens, MmaBackward<P, kD, 1>::kFloats,
+                         p, stream);
+      if (s.keys != 0)
+        launch_attention(attention_backward_keys_mma<P, kD>, s.keys, kMmaTokens, MmaBackward<P, kD, 2>::kFloats, p,
+                         stream);
+    };
+    if (precision == Precision::tf32) return on_tensor_cores.template operator()<Precision::tf32>();
+    if (precision == Precision::bfloat16) return on_tensor_cores.template operator()<Precision::bfloat16>();
+    run_delta.template operator()<Precision::float32>();
     constexpr int kFloats = (2 * kTokens + 4 * kWalkTokens<kD>)*kTokenPitch<kD>;
-    const int64_t rows = s.batch * s.heads * s.queries;
-    if (rows != 0) launch(attention_delta<kRows>, blocks_of(rows, kRows), dim3(kWarp, kRows), 0, stream, p, delta);
     const auto run = [&]<int Width>() {
       if (s.queries != 0)
         launch_attention(attention_backward_queries<kD, Width>, s.queries, kTokens, kFloats, p, stream);
@@ -366,14 +381,17 @@ inline int64_t attention_backward_workspace(const AttentionBackward& p) {
 }
 /// Returns without waiting.
 /// @param workspace  (attention_backward_workspace(p))  overwritten
-inline void attention_backward(const AttentionBackward& p, float* workspace, Stream stream) {
+inline void attention_backward(const AttentionBackward& p, Precision precision, float* workspace, Stream stream) {
   const cpu::AttentionShape& s = p.shape;
   AttentionCall c{};
   c.q = p.q, c.k = p.k, c.v = p.v, c.y = p.y, c.lse = p.lse, c.dy = p.dy, c.dq = p.dq, c.dk = p.dk, c.dv = p.dv;
   c.mask = p.mask, c.shape = s;
   c.queries = TokenLayout::sequences(s.heads, s.queries, s.width);
   c.keys = TokenLayout::sequences(s.heads, s.keys, s.width);
-  detail::run_attention_backward(c, workspace, stream);
+  detail::run_attention_backward(c, precision, workspace, stream);
+}
+inline void attention_backward(const AttentionBackward& p, float* workspace, Stream stream) {
+  attention_backward(p, Precision::float32, workspace, stream);
 }
 
 /// Attention within the windows of channels-last images, which are read where they lie.
@@ -404,8 +422,11 @@ inline void window_attention_forward(const WindowAttention& p, Stream stream) {
 inline int64_t window_attention_backward_workspace(const WindowAttention& p) {
   return p.batch * p.height * p.width * p.heads;
 }
+inline void window_attention_backward(const WindowAttention& p, Precision precision, float* workspace, Stream stream) {
+  detail::run_attention_backward(p.call(), precision, workspace, stream);
+}
 inline void window_attention_backward(const WindowAttention& p, float* workspace, Stream stream) {
-  detail::run_attention_backward(p.call(), workspace, stream);
+  window_attention_backward(p, Precision::float32, workspace, stream);
 }
 
 }  // namespace clearsky::cuda::inline CLEARSKY_MEANING

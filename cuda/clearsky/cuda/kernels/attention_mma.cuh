@@ -38,6 +38,14 @@ struct MmaLane {
   __device__ __forceinline__ MmaLane() : g(int(threadIdx.x) % kWarp / 4), t(int(threadIdx.x) % 4) {}
 };
 
+/// A value as a factor of products.
+template <Precision P>
+__device__ __forceinline__ float as_factor(float v) {
+  if constexpr (P == Precision::tf32) return __int_as_float(int(to_tf32(v)));
+  else if constexpr (P == Precision::bfloat16) return to_float(to_bfloat16(v));
+  else return v;
+}
+
 /// Instructions for 16 steps.
 template <Precision P>
 inline constexpr int kMmaParts = P == Precision::tf32 ? 2 : 1;
@@ -166,15 +174,20 @@ __device__ __forceinline__ int first_of_warp(const AttentionBlock& block) {
   return block.first + int(threadIdx.x) / kWarp * 16;
 }
 
+/// How many keys the rows of a warp, queries i, ..., i + 15, may look at, or some of the rows.
+__device__ __forceinline__ int seen_by_warp(const AttentionCall& p, int i) {
+  return i < p.shape.queries ? p.keys_seen(i + 15) : 0;
+}
+
 /// Whether queries from i on, so many of them, may all look at keys from j on.
 __device__ __forceinline__ bool all_look(const AttentionCall& p, int i, int queries, int j, int keys) {
   return p.mask.allowed == nullptr && i + queries <= p.shape.queries && j + keys <= p.keys_seen(i);
 }
 
-/// Row g + 8 r of the scores, which is query i: minus infinity where it may not look.
+/// Puts `never` into row g + 8 r, which is query i, where it may not look.
 template <int N>
 __device__ __forceinline__ void hide(const AttentionCall& p, const AttentionBlock& block, int i, int first_key,
-                                     const MmaLane& at, int r, float (&score)[N][4]) {
+                                     const MmaLane& at, int r, float (&row)[N][4], float never) {
   const int seen = i < p.shape.queries ? p.keys_seen(i) - first_key : 0;
   const int64_t* step = p.mask.strides;
   const bool* allowed = p.mask.allowed;
@@ -182,7 +195,7 @@ __device__ __forceinline__ void hide(const AttentionCall& p, const AttentionBloc
   for (int n = 0; n < N; ++n)
     for (int e = 0; e < 2; ++e) {
       const int j = 8 * n + token_of(2 * at.t + e);
-      if (j >= seen || (allowed != nullptr && !allowed[j * step[3]])) score[n][2 * r + e] = -INFINITY;
+      if (j >= seen || (allowed != nullptr && !allowed[j * step[3]])) row[n][2 * r + e] = never;
     }
 }
 
@@ -190,7 +203,7 @@ __device__ __forceinline__ void hide(const AttentionCall& p, const AttentionBloc
 template <int kD>
 inline constexpr int kMmaForwardFloats = 4 * kTokens* kMmaPitch<kD>;
 
-/// Blocks on a multiprocessor for which registers shall suffice; more memory than for two of 128 channels no sm_80 has.
+/// Blocks on a multiprocessor for which registers shall suffice.
 template <Precision P, int kD>
 inline constexpr int kMmaForwardBlocks = kD <= 64               ? (P == Precision::tf32 ? 3 : 4)
                                          : P == Precision::tf32 ? 2
@@ -224,7 +237,7 @@ __global__ void __launch_bounds__(kAttentionThreads, kMmaForwardBlocks<P, kD>)
   for (int c = 0; c < kD / 8; ++c)
     for (int e = 0; e < 4; ++e) sums[c][e] = 0;
   const int first_query = first_of_warp(block);
-  const int seen = first_query < s.queries ? p.keys_seen(first_query + 15) : 0;  // by any row of this warp
+  const int seen = seen_by_warp(p, first_query);
   each_tile(0, tiles, fetch, [&](int tile, int place) {
     const int first_key = tile * kTokens;
     if (first_key >= seen) return;
@@ -233,13 +246,12 @@ __global__ void __launch_bounds__(kAttentionThreads, kMmaForwardBlocks<P, kD>)
     queries.dot(keys, at, score);
     const bool all = all_look(p, first_query, 16, first_key, kTokens);
     for (int r = 0; r < 2; ++r) {
-      if (!all) hide<kColumns>(p, block, first_query + at.g + 8 * r, first_key, at, r, score);
+      for (int n = 0; n < kColumns; ++n)
+        for (int e = 0; e < 2; ++e) score[n][2 * r + e] *= scale;
+      if (!all) hide(p, block, first_query + at.g + 8 * r, first_key, at, r, score, -INFINITY);
       float largest = -INFINITY;
       for (int n = 0; n < kColumns; ++n)
-        for (int e = 0; e < 2; ++e) {
-          score[n][2 * r + e] *= scale;
-          largest = fmaxf(largest, score[n][2 * r + e]);
-        }
+        for (int e = 0; e < 2; ++e) largest = fmaxf(largest, score[n][2 * r + e]);
       const float new_top = fmaxf(top[r], lanes_max<4>(largest));
       // While nothing may be looked at, 0 takes the place of the maximum: -inf - -inf is no number.
       const float base = new_top == -INFINITY ? 0.0f : new_top;
@@ -268,6 +280,152 @@ __global__ void __launch_bounds__(kAttentionThreads, kMmaForwardBlocks<P, kD>)
           sum == 0.0f ? -INFINITY : (top[r] + log2f(sum)) * kLn2;
   }
   write_rows<kD>(p, p.out_y + of_queries, p.queries, first_query, s.queries, at, sums, inverse);
+}
+
+/// What a block of backward has in shared memory: rows of the two tensors that it keeps, and in the same place, if
+/// these go to registers, else behind them, two places for pairs of tiles, each with lse and D of its queries.
+template <Precision P, int kD, int Gradients>
+struct MmaBackward {
+  static constexpr int kRegisters = 2 * kD / 16 * 4 * kMmaParts<P> + Gradients * kD / 2;  // of rows and sums
+  static constexpr bool kInRegisters = kRegisters <= (Gradients == 1 ? 128 : 96);
+  static constexpr int kWalk = kInRegisters ? kTokens : kTokens / 2;  // tokens of a tile
+  static constexpr int kRows = kMmaTokens * kMmaPitch<kD>, kTile = kWalk * kMmaPitch<kD>;
+  static constexpr int kPlace = 2 * kTile + 2 * kWalk, kPlaces = kInRegisters ? 0 : 2 * kRows;
+  static constexpr int kFloats = kPlaces + 2 * kPlace;
+};
+
+/// Blocks on a multiprocessor for which registers shall suffice; memory for more heads of 128 than this no sm_80 has.
+template <int kD>
+inline constexpr int kMmaBackwardBlocks = kD <= 64 ? 3 : 2;
+
+/// lse in powers of 2. A query with only scores of minus infinity has no weights: -inf less -inf is no number.
+__device__ __forceinline__ float binary_lse(float lse) {
+  return lse == -INFINITY ? -FLT_MAX : lse * kLog2E;
+}
+
+/// grid (ceil(queries / kMmaTokens) heads batch), block kAttentionThreads
+template <Precision P, int kD>
+__global__ void __launch_bounds__(kAttentionThreads, kMmaBackwardBlocks<kD>)
+    attention_backward_queries_mma(const AttentionCall p) {
+  CLEARSKY_DYNAMIC_SHARED(float, memory);
+  using Memory = MmaBackward<P, kD, 1>;
+  constexpr int kWalk = Memory::kWalk, kPitch = kMmaPitch<kD>;
+  const cpu::AttentionShape& s = p.shape;
+  const AttentionBlock block(p, kMmaTokens);
+  const int64_t of_queries = p.queries.first(block.batch, block.head), of_keys = p.keys.first(block.batch, block.head);
+  const MmaLane at;
+  const int tiles = (p.keys_seen(block.last(kMmaTokens, s.queries)) + kWalk - 1) / kWalk;
+  float* places = memory + Memory::kPlaces;
+  const auto fetch = [&](int tile, int place) {
+    fetch_rows<kD, kWalk, 2>(p, places + place * Memory::kPlace, {p.k + of_keys, p.v + of_keys}, p.keys, tile * kWalk,
+                             s.keys);
+  };
+  fetch_rows<kD, kMmaTokens, 2>(p, memory, {p.q + of_queries, p.dy + of_queries}, p.queries, block.first, s.queries);
+  if constexpr (Memory::kInRegisters) {
+    cp_commit();
+    cp_wait<0>();
+    __syncthreads();  // everyone's part of the rows has arrived
+  }
+  const KeptRows<P, kD, Memory::kInRegisters> queries(memory, at), slopes(memory + Memory::kRows, at);
+  if constexpr (Memory::kInRegisters) __syncthreads();  // everyone has taken its queries: keys come in their place
+  if (tiles > 0) fetch(0, 0);
+
+  const float scale = float(s.scale) * kLog2E;
+  const int first_query = first_of_warp(block);
+  const int seen = seen_by_warp(p, first_query);
+  float lse[2] = {0, 0}, delta[2] = {0, 0}, sums[kD / 8][4];
+  for (int r = 0; r < 2; ++r) {
+    const int i = first_query + at.g + 8 * r;
+    const int64_t row = int64_t(block.batch * s.heads + block.head) * s.queries + i;
+    if (i < s.queries) lse[r] = binary_lse(p.lse[row]), delta[r] = p.delta[row];
+  }
+  for (int c = 0; c < kD / 8; ++c)
+    for (int e = 0; e < 4; ++e) sums[c][e] = 0;
+  each_tile(0, tiles, fetch, [&](int tile, int place) {
+    for (int part = 0; part < kWalk; part += 16) {
+      const int first_key = tile * kWalk + part;
+      if (first_key >= seen) return;
+      const float *keys = places + place * Memory::kPlace + part * kPitch, *values = keys + Memory::kTile;
+      float score[2][4], slope[2][4];
+      queries.dot(keys, at, score);
+      slopes.dot(values, at, slope);
+      const bool all = all_look(p, first_query, 16, first_key, 16);
+      for (int r = 0; r < 2; ++r) {
+        for (int n = 0; n < 2; ++n)
+          for (int e = 2 * r; e < 2 * r + 2; ++e)
+            slope[n][e] = exp2f(scale * score[n][e] - lse[r]) * (slope[n][e] - delta[r]);
+        if (!all) hide(p, block, first_query + at.g + 8 * r, first_key, at, r, slope, 0);
+      }
+      add_weighted<P, kD>(slope, keys, at, sums);
+    }
+  });
+  write_rows<kD>(p, p.dq + of_queries, p.queries, first_query, s.queries, at, sums, {float(s.scale), float(s.scale)});
+}
+
+/// grid (ceil(keys / kMmaTokens) heads batch), block kAttentionThreads
+template <Precision P, int kD>
+__global__ void __launch_bounds__(kAttentionThreads, kMmaBackwardBlocks<kD>)
+    attention_backward_keys_mma(const AttentionCall p) {
+  CLEARSKY_DYNAMIC_SHARED(float, memory);
+  using Memory = MmaBackward<P, kD, 2>;
+  constexpr int kWalk = Memory::kWalk, kPitch = kMmaPitch<kD>;
+  const cpu::AttentionShape& s = p.shape;
+  const AttentionBlock block(p, kMmaTokens);
+  const int64_t of_queries = p.queries.first(block.batch, block.head), of_keys = p.keys.first(block.batch, block.head);
+  const int64_t first_row = int64_t(block.batch * s.heads + block.head) * s.queries;
+  const MmaLane at;
+  const int begin = p.first_looking(block.first) / kWalk, end = int((s.queries + kWalk - 1) / kWalk);
+  float* places = memory + Memory::kPlaces;
+  const auto fetch = [&](int tile, int place) {
+    float* to = places + place * Memory::kPlace;
+    const int first = tile * kWalk, row = first + int(threadIdx.x) % kWalk;
+    fetch_rows<kD, kWalk, 2>(p, to, {p.q + of_queries, p.dy + of_queries}, p.queries, first, s.queries);
+    if (threadIdx.x < 2 * kWalk)
+      cp_async4(to + 2 * Memory::kTile + threadIdx.x,
+                (threadIdx.x < kWalk ? p.lse : p.delta) + (row < s.queries ? first_row + row : 0),
+                row < s.queries ? 4 : 0);
+  };
+  fetch_rows<kD, kMmaTokens, 2>(p, memory, {p.k + of_keys, p.v + of_keys}, p.keys, block.first, s.keys);
+  if constexpr (Memory::kInRegisters) {
+    cp_commit();
+    cp_wait<0>();
+    __syncthreads();  // everyone's part of the rows has arrived
+  }
+  const KeptRows<P, kD, Memory::kInRegisters> keys(memory, at), values(memory + Memory::kRows, at);
+  if constexpr (Memory::kInRegisters) __syncthreads();  // everyone has taken its keys: queries come in their place
+  if (begin < end) fetch(begin, 0);
+
+  const float scale = float(s.scale) * kLog2E;
+  const int first_key = first_of_warp(block);
+  const int looking = first_key < s.keys ? p.first_looking(first_key) : int(s.queries);  // the first to see a row here
+  float dk[kD / 8][4], dv[kD / 8][4];
+  for (int c = 0; c < kD / 8; ++c)
+    for (int e = 0; e < 4; ++e) dk[c][e] = dv[c][e] = 0;
+  each_tile(begin, end, fetch, [&](int tile, int place) {
+    for (int part = 0; part < kWalk; part += 16) {
+      const int first_query = tile * kWalk + part;
+      if (first_query + 15 < looking || first_query >= s.queries) continue;
+      const float* pair = places + place * Memory::kPlace;
+      const float *queries = pair + part * kPitch, *slopes = queries + Memory::kTile;
+      const float *lse = pair + 2 * Memory::kTile + part, *delta = lse + kWalk;
+      float score[2][4], slope[2][4];  // rows are keys here
+      keys.dot(queries, at, score);
+      values.dot(slopes, at, slope);
+      const bool all = all_look(p, first_query, 16, first_key, 16);
+      for (int n = 0; n < 2; ++n)
+        for (int e = 0; e < 4; ++e) {
+          const int i = 8 * n + token_of(2 * at.t + e % 2);
+          const bool allowed =
+              all || may_look(p, block.batch, block.head, first_query + i, first_key + at.g + e / 2 * 8);
+          score[n][e] = allowed ? exp2f(scale * score[n][e] - binary_lse(lse[i])) : 0.0f;
+          slope[n][e] = allowed ? score[n][e] * (slope[n][e] - delta[i]) : 0.0f;
+        }
+      add_weighted<P, kD>(score, slopes, at, dv);
+      add_weighted<P, kD>(slope, queries, at, dk);
+    }
+  });
+  write_rows<kD>(p, p.dk + of_keys, p.keys, first_key, s.keys, at, dk, {float(s.scale), float(s.scale)});
+  write_rows<kD>(p, p.dv + of_keys, p.keys, first_key, s.keys, at, dv, {1.0f, 1.0f});
 }
 
 }  // namespace clearsky::cuda::inline CLEARSKY_MEANING
