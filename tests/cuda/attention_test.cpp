@@ -255,25 +255,13 @@ TEST_CASE("window attention reads the image where it lies: the same bits as atte
       std::vector<Output> out;
       for (int i = 0; i < 4; ++i) out.emplace_back(count);
       out.emplace_back(windows * heads * tokens);
-      const cuda::WindowAttention p{q.device(),
-                                    k.device(),
-                                    v.device(),
-                                    out[0].data(),
-                                    out[4].data(),
-                                    dy.device(),
-                                    out[1].data(),
-                                    out[2].data(),
-                                    out[3].data(),
-                                    n,
-                                    h,
-                                    w,
-                                    c,
-                                    heads,
-                                    window,
-                                    0.5};
-      cuda::window_attention_forward(p, precision, nullptr);
-      Output space(cuda::window_attention_backward_workspace(p));
-      cuda::window_attention_backward(p, precision, space.data(), nullptr);
+      const cpu::WindowShape shape{n, h, w, c, heads, window, 0.5};
+      cuda::window_attention_forward({q.device(), k.device(), v.device(), out[0].data(), out[4].data(), shape},
+                                     precision, nullptr);
+      const cuda::WindowAttentionBackward back{q.device(),  k.device(),    v.device(),    out[0].data(), out[4].data(),
+                                               dy.device(), out[1].data(), out[2].data(), out[3].data(), shape};
+      Output space(cuda::window_attention_backward_workspace(back));
+      cuda::window_attention_backward(back, precision, space.data(), nullptr);
       return out;
     });
     const Output* want[] = {&y, &dq, &dk, &dv};

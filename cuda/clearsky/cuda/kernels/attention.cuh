@@ -13,6 +13,7 @@
 // Sources: Vaswani et al., NeurIPS 2017, eq. 1; Milakov, Gimelshein, "Online normalizer calculation for softmax", 2018,
 // arXiv:1805.02867; Dao et al., "FlashAttention", NeurIPS 2022, arXiv:2205.14135.
 
+#include "clearsky/cpu/window_attention.hpp"
 #include "clearsky/cuda/kernels/attention_call.cuh"
 #include "clearsky/cuda/kernels/attention_mma.cuh"
 #include "clearsky/cuda/kernels/lanes.cuh"
@@ -394,38 +395,35 @@ inline void attention_backward(const AttentionBackward& p, float* workspace, Str
   attention_backward(p, Precision::float32, workspace, stream);
 }
 
-/// Attention within the windows of channels-last images, which are read where they lie.
-struct WindowAttention {
-  const float *q, *k, *v;  // (batch, height, width, channels)
-  float *y, *lse;          // as q; (batch windows, heads, window^2)  written by forward, read by backward
-  const float* dy;         // as q; backward alone, as the rest
-  float *dq, *dk, *dv;     // as q, written
-  int64_t batch, height, width, channels, heads, window;
-  double scale;
+using WindowAttentionForward = cpu::WindowAttentionForward<float>;
+using WindowAttentionBackward = cpu::WindowAttentionBackward<float>;
 
-  AttentionCall call() const {
-    AttentionCall c{};
-    c.q = q, c.k = k, c.v = v, c.y = y, c.lse = lse, c.dy = dy, c.out_y = y, c.out_lse = lse, c.dq = dq, c.dk = dk,
-    c.dv = dv;
-    c.queries = c.keys = TokenLayout::windows(height, width, channels, channels / heads, window);
-    const int64_t tokens = window * window;
-    c.shape = {batch * (height / window) * (width / window), heads, tokens, tokens, channels / heads, scale, false};
-    return c;
-  }
-};
-inline void window_attention_forward(const WindowAttention& p, Precision precision, Stream stream) {
-  detail::run_attention_forward(p.call(), precision, stream);
+/// As attention_forward and attention_backward; the windows are read where they lie.
+inline void window_attention_forward(const WindowAttentionForward& p, Precision precision, Stream stream) {
+  const cpu::WindowShape& s = p.shape;
+  if (s.numel() == 0) return;
+  AttentionCall c{};
+  c.q = p.q, c.k = p.k, c.v = p.v, c.out_y = p.y, c.out_lse = p.lse, c.shape = s.sequences();
+  c.queries = c.keys = TokenLayout::windows(s.height, s.width, s.channels, s.channels / s.heads, s.window);
+  detail::run_attention_forward(c, precision, stream);
 }
-inline void window_attention_forward(const WindowAttention& p, Stream stream) {
+inline void window_attention_forward(const WindowAttentionForward& p, Stream stream) {
   window_attention_forward(p, Precision::float32, stream);
 }
-inline int64_t window_attention_backward_workspace(const WindowAttention& p) {
-  return p.batch * p.height * p.width * p.heads;
+inline int64_t window_attention_backward_workspace(const WindowAttentionBackward& p) {
+  return p.shape.batch * p.shape.height * p.shape.width * p.shape.heads;
 }
-inline void window_attention_backward(const WindowAttention& p, Precision precision, float* workspace, Stream stream) {
-  detail::run_attention_backward(p.call(), precision, workspace, stream);
+inline void window_attention_backward(const WindowAttentionBackward& p, Precision precision, float* workspace,
+                                      Stream stream) {
+  const cpu::WindowShape& s = p.shape;
+  if (s.numel() == 0) return;
+  AttentionCall c{};
+  c.q = p.q, c.k = p.k, c.v = p.v, c.y = p.y, c.lse = p.lse, c.dy = p.dy, c.dq = p.dq, c.dk = p.dk, c.dv = p.dv;
+  c.shape = s.sequences();
+  c.queries = c.keys = TokenLayout::windows(s.height, s.width, s.channels, s.channels / s.heads, s.window);
+  detail::run_attention_backward(c, precision, workspace, stream);
 }
-inline void window_attention_backward(const WindowAttention& p, float* workspace, Stream stream) {
+inline void window_attention_backward(const WindowAttentionBackward& p, float* workspace, Stream stream) {
   window_attention_backward(p, Precision::float32, workspace, stream);
 }
 
