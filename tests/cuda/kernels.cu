@@ -1,12 +1,12 @@
 // Every kernel, by way of its launchers. Compiled only.
 #include "clearsky/cuda/kernels/adam.cuh"
 #include "clearsky/cuda/kernels/attention.cuh"
+#include "clearsky/cuda/kernels/carl.cuh"
 #include "clearsky/cuda/kernels/channel_attention.cuh"
 #include "clearsky/cuda/kernels/compare.cuh"
 #include "clearsky/cuda/kernels/conv.cuh"
 #include "clearsky/cuda/kernels/conv_depthwise.cuh"
 #include "clearsky/cuda/kernels/copy.cuh"
-#include "clearsky/cuda/kernels/carl.cuh"
 #include "clearsky/cuda/kernels/cross_entropy.cuh"
 #include "clearsky/cuda/kernels/dice.cuh"
 #include "clearsky/cuda/kernels/fusion.cuh"
@@ -18,13 +18,13 @@
 #include "clearsky/cuda/kernels/pad.cuh"
 #include "clearsky/cuda/kernels/pixel_shuffle.cuh"
 #include "clearsky/cuda/kernels/pool.cuh"
+#include "clearsky/cuda/kernels/prompt_fusion.cuh"
 #include "clearsky/cuda/kernels/random.cuh"
 #include "clearsky/cuda/kernels/reduce.cuh"
-#include "clearsky/cuda/kernels/prompt_fusion.cuh"
 #include "clearsky/cuda/kernels/resize.cuh"
 #include "clearsky/cuda/kernels/softmax.cuh"
-#include "clearsky/cuda/kernels/update.cuh"
 #include "clearsky/cuda/kernels/ssim.cuh"
+#include "clearsky/cuda/kernels/update.cuh"
 
 namespace clearsky::cuda {
 
@@ -142,13 +142,13 @@ void use_updates(const SgdStep& s, const AverageStep& a, const ScaleStep& c, con
   squared_norm(n, length, workspace, stream);
 }
 
-void use_attention(const AttentionForward& f, const AttentionBackward& b, const WindowAttention& w,
-                   const ChannelAttentionForward& cf, const ChannelAttentionBackward& cb, Precision precision,
-                   float* workspace, Stream stream) {
-  attention_forward(f, stream);
-  attention_backward(b, workspace, stream);
-  window_attention_forward(w, stream);
-  window_attention_backward(w, workspace, stream);
+void use_attention(const AttentionForward& f, const AttentionBackward& b, const WindowAttentionForward& wf,
+                   const WindowAttentionBackward& wb, const ChannelAttentionForward& cf,
+                   const ChannelAttentionBackward& cb, Precision precision, float* workspace, Stream stream) {
+  attention_forward(f, precision, stream);
+  attention_backward(b, precision, workspace, stream);
+  window_attention_forward(wf, precision, stream);
+  window_attention_backward(wb, precision, workspace, stream);
   channel_attention_forward(cf, precision, workspace, stream);
   channel_attention_backward(cb, precision, workspace, stream);
 }

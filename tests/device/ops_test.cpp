@@ -174,6 +174,32 @@ TEST_CASE("attention") {
       "windows", [](const List& v) { return window_attention(v[0], v[1], v[2], 2, 4); }, image, 256);
 }
 
+TEST_CASE("attention under autocast rounds the factors of its products") {
+  const Device simt = use_simt();
+  // All scores are 0, so that each of 16 weights is 1/16, which no rounding changes.
+  const Tensor<float> q = zeros({1, 2, 16, 8}), k = draw({1, 2, 16, 8}, 1), v = draw({1, 2, 16, 8}, 2);
+  const auto outcome = [&](Device device, const Tensor<float>& value, const Tensor<float>& slope) {
+    const Tensor<float> x = value.to(device).detach().set_requires_grad();
+    const Tensor<float> y = scaled_dot_product_attention(q.to(device), k.to(device), x);
+    y.backward(slope.to(device));
+    return std::pair(y.to_vector(), x.grad().to_vector());
+  };
+  const auto seen = [](const Tensor<float>& x) {
+    Tensor<float> r(x.shape());
+    for (int64_t i = 0; i < x.numel(); ++i) r.mutable_data()[i] = float(BFloat16(x.data()[i]));
+    return r;
+  };
+  const Tensor<float> slope = draw(v.shape(), 3);
+  const Autocast guard(Precision::bfloat16);
+  const auto [y, dv] = outcome(simt, v, slope);
+  const auto [want_y, want_dv] = outcome(Device::cpu, seen(v), seen(slope));
+  const auto [other_y, other_dv] = outcome(Device::cpu, v, slope);
+  CHECK(share(y, want_y, 16) <= 1);
+  CHECK(share(dv, want_dv, 16) <= 1);
+  CHECK(share(y, other_y, 16) > 1);
+  CHECK(share(dv, other_dv, 16) > 1);
+}
+
 TEST_CASE("losses") {
   const Tensor<float> a = draw({2, 12, 13, 3}, 1, 0, 1), b = draw({2, 12, 13, 3}, 2, 0, 1),
                       weight = draw({2, 12, 13, 1}, 3, 0, 1);

@@ -125,6 +125,8 @@ inline void enable(const DeviceLibrary& library) {
   ops::channel_attention_backward<float>.slots[d] = k.channel_attention_backward;
   ops::attention_forward<float>.slots[d] = k.attention_forward;
   ops::attention_backward<float>.slots[d] = k.attention_backward;
+  ops::window_attention_forward<float>.slots[d] = k.window_attention_forward;
+  ops::window_attention_backward<float>.slots[d] = k.window_attention_backward;
 
   ops::pixel_shuffle_kernel<float>.slots[d] = k.pixel_shuffle;
   ops::pixel_unshuffle_kernel<float>.slots[d] = k.pixel_unshuffle;

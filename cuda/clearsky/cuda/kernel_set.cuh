@@ -193,8 +193,10 @@ inline KernelSet kernel_set() {
   k.prompt_fusion_backward = CLEARSKY_WITH_WORKSPACE(prompt_fusion_backward);
   k.channel_attention_forward = CLEARSKY_PRECISE_WITH_WORKSPACE(channel_attention_forward);
   k.channel_attention_backward = CLEARSKY_PRECISE_WITH_WORKSPACE(channel_attention_backward);
-  k.attention_forward = CLEARSKY_PLAIN(attention_forward);
-  k.attention_backward = CLEARSKY_WITH_WORKSPACE(attention_backward);
+  k.attention_forward = CLEARSKY_PRECISE(attention_forward);
+  k.attention_backward = CLEARSKY_PRECISE_WITH_WORKSPACE(attention_backward);
+  k.window_attention_forward = CLEARSKY_PRECISE(window_attention_forward);
+  k.window_attention_backward = CLEARSKY_PRECISE_WITH_WORKSPACE(window_attention_backward);
   k.pixel_shuffle = CLEARSKY_PLAIN(pixel_shuffle);
   k.pixel_unshuffle = CLEARSKY_PLAIN(pixel_unshuffle);
   k.resize = CLEARSKY_PLAIN(resize);

@@ -29,6 +29,7 @@
 #include "clearsky/cpu/softmax.hpp"
 #include "clearsky/cpu/ssim.hpp"
 #include "clearsky/cpu/update.hpp"
+#include "clearsky/cpu/window_attention.hpp"
 #include "clearsky/cuda/device_map.hpp"
 
 namespace clearsky::cuda {
@@ -86,6 +87,8 @@ struct KernelSet {
   Launcher<cpu::ChannelAttentionBackward<float>> channel_attention_backward;
   Launcher<cpu::AttentionForward<float>> attention_forward;
   Launcher<cpu::AttentionBackward<float>> attention_backward;
+  Launcher<cpu::WindowAttentionForward<float>> window_attention_forward;
+  Launcher<cpu::WindowAttentionBackward<float>> window_attention_backward;
 
   Launcher<cpu::PixelShuffle<float>> pixel_shuffle, pixel_unshuffle;
   Launcher<cpu::Resize<float>> resize, resize_transpose;

@@ -25,8 +25,8 @@ inline std::string to_text(Device d) {
   return d == Device::cpu ? "cpu" : d == Device::cuda ? "cuda" : "simt";
 }
 
-/// What the factors of products (convolutions, matrix products) are rounded to on a device with tensor cores. Tensors
-/// stay float, and products are added up in float; the CPU ignores it.
+/// What the factors of products (convolutions, matrix products, attention) are rounded to on a device with tensor
+/// cores. Tensors stay float, and products are added up in float; the CPU ignores it.
 enum class Precision : uint8_t {
   float32,   ///< nothing
   tf32,      ///< 10 bits after the point

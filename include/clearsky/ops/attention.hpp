@@ -4,6 +4,7 @@
 #include <cmath>
 
 #include "clearsky/cpu/attention.hpp"
+#include "clearsky/cpu/window_attention.hpp"
 #include "clearsky/ops/channel_attention.hpp"
 #include "clearsky/ops/view.hpp"
 
@@ -52,6 +53,38 @@ struct AttentionOp {
   }
 };
 
+template <class T>
+inline Kernel<cpu::WindowAttentionForward<T>> window_attention_forward{"window_attention_forward",
+                                                                       cpu::window_attention_forward<T>};
+template <class T>
+inline Kernel<cpu::WindowAttentionBackward<T>> window_attention_backward{"window_attention_backward",
+                                                                         cpu::window_attention_backward<T>};
+
+template <class T>
+struct WindowAttentionOp {
+  static constexpr const char* kName = "window_attention";
+  static constexpr bool kTwiceDifferentiable = false;
+  cpu::WindowShape shape;
+
+  Tensor<T> forward(Saved<T>& saved, const Tensor<T>& query, const Tensor<T>& key, const Tensor<T>& value) const {
+    const Tensor<T> q = contiguous(query), k = contiguous(key), v = contiguous(value);
+    const cpu::AttentionShape s = shape.sequences();
+    Tensor<T> y(q.shape(), q.device()), lse({s.batch, s.heads, s.queries}, q.device());
+    window_attention_forward<T>(q.device(),
+                                {q.data(), k.data(), v.data(), y.mutable_data(), lse.mutable_data(), shape});
+    for (const Tensor<T>& t : {q, k, v, lse}) saved.keep(t);
+    saved.keep_output(y);
+    return y;
+  }
+  Grads<T, 3> backward(const Saved<T>& saved, const Tensor<T>& g) const {
+    const Tensor<T> q = saved[0], k = saved[1], v = saved[2], lse = saved[3], y = saved[4], dy = contiguous(g);
+    Tensor<T> dq(q.shape(), q.device()), dk(q.shape(), q.device()), dv(q.shape(), q.device());
+    window_attention_backward<T>(q.device(), {q.data(), k.data(), v.data(), y.data(), lse.data(), dy.data(),
+                                              dq.mutable_data(), dk.mutable_data(), dv.mutable_data(), shape});
+    return {dq, dk, dv};
+  }
+};
+
 }  // namespace detail
 
 /// Scaled dot-product attention; the L_q x L_k matrix is never stored.
@@ -96,15 +129,8 @@ Tensor<T> window_attention(const Tensor<T>& q, const Tensor<T>& k, const Tensor<
                  " and width ", w, " must be multiples of the window ", window, "; pad the image");
   CLEARSKY_CHECK(ShapeError, heads >= 1 && c % heads == 0, "window_attention: ", c, " channels do not divide into ",
                  heads, " heads");
-  // (N, H/w, w, W/w, w, heads, D) -> windows first, then heads, then the pixels of a window.
-  const Shape split{n, h / window, window, w / window, window, heads, c / heads};
-  const auto tiles = [&](const Tensor<T>& x) {
-    return reshape(permute(reshape(x, split), {0, 1, 3, 5, 2, 4, 6}),
-                   {n * (h / window) * (w / window), heads, window * window, c / heads});
-  };
-  const Tensor<T> y = scaled_dot_product_attention(tiles(q), tiles(k), tiles(v));
-  const Tensor<T> split_y = reshape(y, {n, h / window, w / window, heads, window, window, c / heads});
-  return reshape(permute(split_y, {0, 1, 4, 2, 5, 3, 6}), {n, h, w, c});
+  const cpu::WindowShape shape{n, h, w, c, heads, window, 1 / std::sqrt(double(c / heads))};
+  return apply(detail::WindowAttentionOp<T>{shape}, q, k, v);
 }
 
 }  // namespace clearsky
