@@ -68,6 +68,7 @@ TEST_CASE("conv2d_depthwise_forward: as in double and on the CPU") {
     std::vector<float> on_cpu(p.dy.size());
     cpu::conv2d_depthwise_forward(p.forward(on_cpu.data(), OnHost(), with_bias));
     CHECK(share(want.y, on_cpu) <= 1);
+    CHECK(apart(want.y, y[0], on_cpu) <= 1);
   });
 }
 
@@ -83,6 +84,7 @@ TEST_CASE("conv2d_depthwise_data_gradient: as in double and on the CPU") {
     std::vector<float> on_cpu(p.x.size());
     cpu::conv2d_depthwise_data_gradient(p.data_gradient(on_cpu.data(), OnHost()));
     CHECK(share(want.dx, on_cpu) <= 1);
+    CHECK(apart(want.dx, dx[0], on_cpu) <= 1);
   });
 }
 
@@ -101,6 +103,7 @@ TEST_CASE("conv2d_depthwise_weight_gradient: as in double and on the CPU") {
     std::vector<float> on_cpu(p.weight.size());
     cpu::conv2d_depthwise_weight_gradient(p.weight_gradient(on_cpu.data(), OnHost()));
     CHECK(share(want.dweight, on_cpu) <= 1);
+    CHECK(apart(want.dweight, dweight[0], on_cpu) <= 1);
   });
 }
 

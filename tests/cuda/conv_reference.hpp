@@ -87,6 +87,13 @@ inline double share(const std::vector<Sum>& want, const std::vector<float>& got)
   for (size_t i = 0; i < want.size(); ++i) worst.add(got[i], want[i].value, want[i].allowed());
   return worst.share();
 }
+/// The largest difference from the CPU's kernel, value by value, as a share of what both together are allowed.
+template <class Array>
+double apart(const std::vector<Sum>& want, const Array& got, const std::vector<float>& on_cpu) {
+  Worst worst;
+  for (size_t i = 0; i < want.size(); ++i) worst.add(got[int64_t(i)], on_cpu[i], 2 * want[i].allowed());
+  return worst.share();
+}
 
 /// Inputs of one convolution, and the kernels' argument structs for a place (OnHost, OnDevice).
 struct ConvProblem {

@@ -62,6 +62,7 @@ TEST_CASE("conv2d_forward: in each precision, for every window") {
     std::vector<float> on_cpu(p.dy.size());
     cpu::conv2d_forward(p.forward(on_cpu.data(), OnHost(), with_bias));
     CHECK(share(want.y, on_cpu) <= 1);
+    CHECK(apart(want.y, y[0], on_cpu) <= 1);
   });
 }
 
@@ -78,6 +79,7 @@ TEST_CASE("conv2d_data_gradient: in each precision, for every window") {
     std::vector<float> on_cpu(p.x.size());
     cpu::conv2d_data_gradient(p.data_gradient(on_cpu.data(), OnHost()));
     CHECK(share(want.dx, on_cpu) <= 1);
+    CHECK(apart(want.dx, dx[0], on_cpu) <= 1);
   });
 }
 
@@ -94,6 +96,7 @@ TEST_CASE("conv2d_weight_gradient: in each precision, for every window") {
     std::vector<float> on_cpu(p.weight.size());
     cpu::conv2d_weight_gradient(p.weight_gradient(on_cpu.data(), OnHost()));
     CHECK(share(want.dweight, on_cpu) <= 1);
+    CHECK(apart(want.dweight, dweight[0], on_cpu) <= 1);
   });
 }
 
