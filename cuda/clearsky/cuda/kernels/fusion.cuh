@@ -23,10 +23,10 @@ using MixBackward = cpu::MixBackward<float>;
 /// grid (ceil(batch pixels / (Rows kWarp / Group))), block (kWarp, Rows); Width divides channels
 template <int Width, int Group, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) mix_forward_group(const MixForward p) {
-  using Place = RowGroup<Group>;
-  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * Place::kRows, rows = p.batch * p.pixels;
+  using RowPlace = RowGroup<Group>;
+  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * RowPlace::kRows, rows = p.batch * p.pixels;
   if (first_row >= rows) return;  // whole warps leave together, so the shuffles below stay safe
-  const Place place(first_row);
+  const RowPlace place(first_row);
   const int64_t row = place.row, end = row < rows ? p.channels : 0;
   const float* context = p.context + row / p.pixels * p.channels;
   float total = 0;

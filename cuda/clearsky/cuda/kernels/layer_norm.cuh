@@ -23,10 +23,10 @@ using LayerNormBackward = cpu::LayerNormBackward<float>;
 /// grid (ceil(rows / (Rows kWarp / Group))), block (kWarp, Rows); PerLane Width Group >= cols; Width divides cols
 template <int PerLane, int Width, int Group, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) layer_norm_forward_group(const LayerNormForward p) {
-  using Place = RowGroup<Group>;
-  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * Place::kRows;
+  using RowPlace = RowGroup<Group>;
+  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * RowPlace::kRows;
   if (first_row >= p.rows) return;  // whole warps leave together, so the shuffles below stay safe
-  const Place at(first_row);
+  const RowPlace at(first_row);
   const bool there = at.row < p.rows;
   const auto column = [&](int i) { return (int64_t(i) * Group + at.lane) * Width; };
 
@@ -100,10 +100,10 @@ __global__ void __launch_bounds__(kWarp* Rows) layer_norm_forward_strided(const 
 /// grid (ceil(rows / (Rows kWarp / Group))), block (kWarp, Rows); Width divides cols
 template <int Width, int Group, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) layer_norm_backward_input(const LayerNormBackward p) {
-  using Place = RowGroup<Group>;
-  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * Place::kRows;
+  using RowPlace = RowGroup<Group>;
+  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * RowPlace::kRows;
   if (first_row >= p.rows) return;
-  const Place at(first_row);
+  const RowPlace at(first_row);
   const bool there = at.row < p.rows;
   const int64_t first = int64_t(at.lane) * Width, end = there ? p.cols : 0, step = Group * Width;
   const float mean = there ? p.mean[at.row] : 0.0f, rstd = there ? p.rstd[at.row] : 0.0f;
@@ -165,9 +165,7 @@ inline void layer_norm_forward(const LayerNormForward& p, Stream stream) {
   };
   if (p.cols % 4 == 0 && aligned16(p.x, p.gamma, p.beta, p.y)) {
     if (p.cols <= 4 * kWarp)
-      with_row_group(p.cols, 4, [&](auto g) {
-        run(layer_norm_forward_group<1, 4, g(), kRows>, RowGroup<g()>::kRows);
-      });
+      with_row_group(p.cols, 4, [&](auto g) { run(layer_norm_forward_group<1, 4, g(), kRows>, RowGroup<g()>::kRows); });
     else if (p.cols <= 16 * kWarp) run(layer_norm_forward_group<4, 4, kWarp, kRows>, 1);
     else run(layer_norm_forward_strided<4, kRows>, 1);
   } else {
@@ -192,9 +190,7 @@ inline void layer_norm_backward(const LayerNormBackward& p, float* workspace, St
   };
   if (p.dx != nullptr && p.rows != 0) {
     if (vectors && aligned16(p.gamma, p.dx))
-      with_row_group(p.cols, 4, [&](auto g) {
-        run(layer_norm_backward_input<4, g(), kRows>, RowGroup<g()>::kRows);
-      });
+      with_row_group(p.cols, 4, [&](auto g) { run(layer_norm_backward_input<4, g(), kRows>, RowGroup<g()>::kRows); });
     else run(layer_norm_backward_input<1, kWarp, kRows>, 1);
   }
   if (p.dgamma == nullptr && p.dbeta == nullptr) return;

@@ -27,10 +27,10 @@ struct SoftmaxBackward {
 /// grid (ceil(outer / (Rows kWarp / Group))), block (kWarp, Rows); inner = 1; Width divides n
 template <int Width, int Group, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) softmax_rows(const Softmax p) {
-  using Place = RowGroup<Group>;
-  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * Place::kRows;
+  using RowPlace = RowGroup<Group>;
+  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * RowPlace::kRows;
   if (first_row >= p.outer) return;  // whole warps leave together, so the shuffles below stay safe
-  const Place place(first_row);
+  const RowPlace place(first_row);
   // Not int64_t: with those the compiler spills registers to gain occupancy.
   const int first = place.lane * Width, end = place.row < p.outer ? int(p.n) : 0;
   constexpr int step = Group * Width;
@@ -74,10 +74,10 @@ __global__ void __launch_bounds__(Threads) softmax_columns(const Softmax p) {
 /// grid (ceil(outer / (Rows kWarp / Group))), block (kWarp, Rows); inner = 1; Width divides n
 template <int Width, int Group, int Rows>
 __global__ void __launch_bounds__(kWarp* Rows) softmax_backward_rows(const SoftmaxBackward p) {
-  using Place = RowGroup<Group>;
-  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * Place::kRows;
+  using RowPlace = RowGroup<Group>;
+  const int64_t first_row = (int64_t(blockIdx.x) * Rows + threadIdx.y) * RowPlace::kRows;
   if (first_row >= p.outer) return;
-  const Place place(first_row);
+  const RowPlace place(first_row);
   const int64_t first = int64_t(place.lane) * Width, end = place.row < p.outer ? p.n : 0;
   constexpr int step = Group * Width;
   const float *y_row = p.y + place.row * p.n, *dy_row = p.dy + place.row * p.n;
