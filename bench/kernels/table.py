@@ -93,7 +93,8 @@ def main():
              "first level, which is the largest, and some further down. No GPU was involved, and no time was measured.", "",
              "- **memory** (modelled): bytes between memory and an L2 cache of 2.5 MiB, over the least there are (each byte "
              "that is needed once in, each that is written once out). The cache is a 16th of an A100's, as one image of a "
-             "batch of 16 has it; it is empty before the launch and keeps what was used last.",
+             "batch of 16 has it; it is empty before the launch and keeps what was used last. Launches that add up a few floats "
+             "move a whole sector of 32 bytes for them: these are the only rows above 1.25.",
              "- **blocks** (modelled): the same without that cache: a block keeps what it once read, and nothing is kept "
              "between blocks. What is between the two columns is the cache's traffic.",
              "- **conflicts** (modelled): passes of shared memory's banks over the least there are; 1 is none.",
