@@ -92,26 +92,30 @@ inline void attention() {
   const DeviceArray<float> out(count), lse(heads * tokens), dq(count), dk(count), dv(count);
   const cpu::AttentionShape s{1, heads, tokens, tokens, width, 0.18, false};
   const double products = 4.0 * double(heads * tokens * tokens * width);
-  look_at("attention_forward", text("%lld heads of %lld, %lld tokens", heads, width, tokens), products,
-          "attention_forward", [&] {
-            attention_forward({q.data(), k.data(), v.data(), out.data(), lse.data(), {}, s}, nullptr);
-          });
   const DeviceArray<float> delta(heads * tokens);
-  look_at(
-      "attention_backward", text("%lld heads of %lld, %lld tokens", heads, width, tokens), 1.25 * products,
-      "attention_backward", [&] {
-        attention_backward(
-            {q.data(), k.data(), v.data(), out.data(), lse.data(), g.data(), dq.data(), dk.data(), dv.data(), {}, s},
-            delta.data(), nullptr);
-      });
-  WindowAttention w{q.data(),  k.data(), v.data(), out.data(), lse.data(), g.data(), dq.data(), dk.data(),
-                    dv.data(), 1,        32,       32,         width,      1,        8,         0.18};
-  const std::string windows = text("32x32x%lld, windows of 8 x 8", width);
-  const double of_windows = 4.0 * double(32 * 32 * 64 * width);
-  look_at("window_attention_forward", windows, of_windows, "attention_forward",
-          [&] { window_attention_forward(w, nullptr); });
-  look_at("window_attention_backward", windows, 1.25 * of_windows, "attention_backward",
-          [&] { window_attention_backward(w, delta.data(), nullptr); });
+  for (const Precision precision : {Precision::float32, Precision::tf32, Precision::bfloat16}) {
+    const std::string in = std::string(", ") + to_text(precision);
+    const std::string shape = text("%lld heads of %lld, %lld tokens", heads, width, tokens) + in;
+    look_at("attention_forward", shape, products, "attention_forward", [&] {
+      attention_forward({q.data(), k.data(), v.data(), out.data(), lse.data(), {}, s}, precision, nullptr);
+    });
+    look_at("attention_backward", shape, 1.25 * products, "attention_backward", [&] {
+      attention_backward(
+          {q.data(), k.data(), v.data(), out.data(), lse.data(), g.data(), dq.data(), dk.data(), dv.data(), {}, s},
+          precision, delta.data(), nullptr);
+    });
+    const cpu::WindowShape w{1, 32, 32, width, 1, 8, 0.18};
+    const std::string windows = text("32x32x%lld, windows of 8 x 8", width) + in;
+    const double of_windows = 4.0 * double(32 * 32 * 64 * width);
+    look_at("window_attention_forward", windows, of_windows, "attention_forward", [&] {
+      window_attention_forward({q.data(), k.data(), v.data(), out.data(), lse.data(), w}, precision, nullptr);
+    });
+    look_at("window_attention_backward", windows, 1.25 * of_windows, "attention_backward", [&] {
+      window_attention_backward(
+          {q.data(), k.data(), v.data(), out.data(), lse.data(), g.data(), dq.data(), dk.data(), dv.data(), w},
+          precision, delta.data(), nullptr);
+    });
+  }
 }
 
 }  // namespace clearsky::cuda
