@@ -109,12 +109,12 @@ struct TileSums {
   using PlanA = TilePlan<P, A, kTileRows<P>>;
   using PlanB = TilePlan<P, B, kTileColumns>;
   float sums[2][4][4] = {};  // of fragments (16 x 8) at rows 16 i and columns 8 j
-  int first_row, first_column, g, t;
+  int first_row, first_column, lane, g, t;
 
   __device__ __forceinline__ TileSums() {
-    const int warp = int(threadIdx.x) / kWarp, lane = int(threadIdx.x) % kWarp;
+    const int warp = int(threadIdx.x) / kWarp;
     first_row = warp / 2 * 32, first_column = warp % 2 * 32;
-    g = lane / 4, t = lane % 4;
+    lane = int(threadIdx.x) % kWarp, g = lane / 4, t = lane % 4;
   }
   /// One register of a fragment: an element in tf32, or two neighbouring steps in bfloat16.
   template <class Plan, TileLayout L>
@@ -130,17 +130,42 @@ struct TileSums {
     }
   }
 
+  /// Where ldmatrix can bring a fragment: it moves rows of 16 bytes, and gives a lane 32 bits of each block of 8 rows,
+  /// which it takes for two numbers and which is one.
+  template <TileLayout L>
+  static constexpr bool kByMatrix = P == Precision::tf32&& L == TileLayout::steps;
+  /// Four blocks of 8 lines and 4 steps. Lane l says where row l % 8 of block l / 8 begins: at line + l % 8.
+  template <class Plan>
+  __device__ __forceinline__ void matrices(const float* tile, int line, int step, uint32_t (&r)[4]) const {
+    ldmatrix_x4(r, tile + Plan::at(line + lane % 8, step));
+    for (uint32_t& v : r) v = to_tf32(__int_as_float(int(v)));
+  }
+
   __device__ __forceinline__ void add(const float* a, const float* b) {
     // A fragment is 8 steps deep in tf32, and lane t has steps t and t + 4; in bfloat16 twice that.
     constexpr int kSteps = P == Precision::tf32 ? 8 : 16;
     const int step = P == Precision::tf32 ? t : 2 * t;
     for (int s = 0; s < kTileDepth; s += kSteps) {
       uint32_t x[2][4], y[4][2];
-      for (int i = 0; i < 2; ++i)
-        for (int e = 0; e < 4; ++e)
-          x[i][e] = part<PlanA, A>(a, first_row + 16 * i + e % 2 * 8 + g, s + step + e / 2 * (kSteps / 2));
-      for (int j = 0; j < 4; ++j)
-        for (int e = 0; e < 2; ++e) y[j][e] = part<PlanB, B>(b, first_column + 8 * j + g, s + step + e * (kSteps / 2));
+      if constexpr (kByMatrix<A>) {
+        for (int i = 0; i < 2; ++i)  // blocks of 8 rows and 4 steps: rows first
+          matrices<PlanA>(a, first_row + 16 * i + lane / 8 % 2 * 8, s + lane / 16 * 4, x[i]);
+      } else {
+        for (int i = 0; i < 2; ++i)
+          for (int e = 0; e < 4; ++e)
+            x[i][e] = part<PlanA, A>(a, first_row + 16 * i + e % 2 * 8 + g, s + step + e / 2 * (kSteps / 2));
+      }
+      if constexpr (kByMatrix<B>) {
+        for (int j = 0; j < 4; j += 2) {  // of 8 columns and 4 steps: steps first
+          uint32_t two[4];
+          matrices<PlanB>(b, first_column + 8 * (j + lane / 16), s + lane / 8 % 2 * 4, two);
+          for (int e = 0; e < 4; ++e) y[j + e / 2][e % 2] = two[e];
+        }
+      } else {
+        for (int j = 0; j < 4; ++j)
+          for (int e = 0; e < 2; ++e)
+            y[j][e] = part<PlanB, B>(b, first_column + 8 * j + g, s + step + e * (kSteps / 2));
+      }
       for (int i = 0; i < 2; ++i)
         for (int j = 0; j < 4; ++j) {
           if constexpr (P == Precision::tf32) mma_m16n8k8(sums[i][j], x[i], y[j], sums[i][j]);
