@@ -3,10 +3,10 @@
 // added up in float.
 //
 // A block keeps 64 tokens, 16 per warp, and walks over tiles of the other side's. Tiles arrive as float and are rounded
-// when a warp takes its fragments. The tokens that a block keeps are rounded once and stay in registers, where these
-// have room; the memory in which they arrived is then that of the tiles. P stays in registers too: where the sum of one
-// product lies in a warp is where the left factor of the next one is wanted. Heads of a width that is no multiple of 16
-// end in zeros, so that no width needs kernels of its own.
+// when a warp takes its fragments. The tokens that a block keeps are rounded once, and the memory in which they arrived
+// becomes that of the tiles. P stays in registers: where the sum of one product lies in a warp is where the left factor
+// of the next one is wanted. Heads of a width that is no multiple of 16 end in zeros, so that no width needs kernels of
+// its own.
 //
 // The order of the steps of a sum is free, if both factors have the same. So the 8 steps that an instruction of tf32
 // takes are pairs of neighbours, as in bfloat16: lane t has steps 2 t and 2 t + 1.
@@ -76,26 +76,51 @@ __device__ __forceinline__ void multiply_add(float (&sums)[4], const LeftFragmen
   }
 }
 
-/// A warp's 16 rows of what the block keeps, as a left factor: in registers, or taken from shared memory each time.
+/// Floats for all threads' fragments of a tensor's rows.
+template <Precision P, int kD>
+inline constexpr int kParkedFloats = kD / 16 * kMmaParts<P>* kAttentionThreads * 4;
+
+/// A warp's 16 rows of what the block keeps, as a left factor: in registers, or parked in shared memory, where each
+/// lane reads what it wrote.
 template <Precision P, int kD, bool InRegisters>
 struct KeptRows {
-  LeftFragment<P> fragments[InRegisters ? kD / 16 : 1];
-  const float* rows;
+  LeftFragment<P> fragments[kD / 16];
+  float* parked;
 
   __device__ __forceinline__ KeptRows(const float* tile, const MmaLane& at) {
-    rows = tile + int(threadIdx.x) / kWarp * 16 * kMmaPitch<kD>;
-    if constexpr (InRegisters)
-      for (int i = 0; i < kD / 16; ++i) fragments[i] = take(16 * i, at);
+    const float* rows = tile + int(threadIdx.x) / kWarp * 16 * kMmaPitch<kD>;
+    for (int i = 0; i < kD / 16; ++i)
+      for (int lower = 0; lower < 2; ++lower)
+        for (int eight = 0; eight < 2; ++eight) {
+          const float2 pair =
+              load_vector<float2>(rows + (at.g + 8 * lower) * kMmaPitch<kD> + 16 * i + 8 * eight + 2 * at.t);
+          fragments[i].set(lower, eight, pair.x, pair.y);
+        }
   }
-  __device__ __forceinline__ LeftFragment<P> take(int step, const MmaLane& at) const {
-    LeftFragment<P> a;
-    for (int lower = 0; lower < 2; ++lower)
-      for (int eight = 0; eight < 2; ++eight) {
-        const float2 pair =
-            load_vector<float2>(rows + (at.g + 8 * lower) * kMmaPitch<kD> + step + 8 * eight + 2 * at.t);
-        a.set(lower, eight, pair.x, pair.y);
+  /// Once no row is read any more.
+  __device__ __forceinline__ void park(float* memory) {
+    if constexpr (!InRegisters) {
+      parked = memory + threadIdx.x * 4;
+      for (int i = 0; i < kD / 16; ++i)
+        for (int part = 0; part < kMmaParts<P>; ++part) {
+          const uint32_t(&a)[4] = fragments[i].parts[part];
+          store_vector(parked + (i * kMmaParts<P> + part) * kAttentionThreads * 4,
+                       make_int4(int(a[0]), int(a[1]), int(a[2]), int(a[3])));
+        }
+    }
+  }
+  __device__ __forceinline__ LeftFragment<P> fragment(int i) const {
+    if constexpr (InRegisters) {
+      return fragments[i];
+    } else {
+      LeftFragment<P> a;
+      for (int part = 0; part < kMmaParts<P>; ++part) {
+        const int4 v = load_vector<int4>(parked + (i * kMmaParts<P> + part) * kAttentionThreads * 4);
+        a.parts[part][0] = uint32_t(v.x), a.parts[part][1] = uint32_t(v.y);
+        a.parts[part][2] = uint32_t(v.z), a.parts[part][3] = uint32_t(v.w);
       }
-    return a;
+      return a;
+    }
   }
   /// s[n] = rows times tokens 8 n, ..., 8 n + 7 of a tile, in the order of token_of.
   template <int N>
@@ -103,9 +128,7 @@ struct KeptRows {
     for (int n = 0; n < N; ++n)
       for (int e = 0; e < 4; ++e) s[n][e] = 0;
     for (int i = 0; i < kD / 16; ++i) {
-      LeftFragment<P> a;
-      if constexpr (InRegisters) a = fragments[i];
-      else a = take(16 * i, at);
+      const LeftFragment<P> a = fragment(i);
       for (int n = 0; n < N; ++n) {
         RightFragment<P> b;
         for (int eight = 0; eight < 2; ++eight) {
@@ -205,9 +228,9 @@ inline constexpr int kMmaForwardFloats = 4 * kTokens* kMmaPitch<kD>;
 
 /// Blocks on a multiprocessor for which registers shall suffice.
 template <Precision P, int kD>
-inline constexpr int kMmaForwardBlocks = kD <= 64               ? (P == Precision::tf32 ? 3 : 4)
-                                         : P == Precision::tf32 ? 2
-                                                                : 3;
+inline constexpr int kMmaForwardBlocks = kD == 128              ? 2
+                                         : P == Precision::tf32 ? 3
+                                                                : 4;
 
 /// grid (ceil(queries / kMmaTokens) heads batch), block kAttentionThreads
 template <Precision P, int kD>
@@ -282,21 +305,19 @@ __global__ void __launch_bounds__(kAttentionThreads, kMmaForwardBlocks<P, kD>)
   write_rows<kD>(p, p.out_y + of_queries, p.queries, first_query, s.queries, at, sums, inverse);
 }
 
-/// What a block of backward has in shared memory: rows of the two tensors that it keeps, and in the same place, if
-/// these go to registers, else behind them, two places for pairs of tiles, each with lse and D of its queries.
+/// What a block of backward has in shared memory: first rows of the two tensors that it keeps, then in their place
+/// fragments of these, if they have no room in registers, and two places for pairs of tiles, each with lse and D of its
+/// queries.
 template <Precision P, int kD, int Gradients>
 struct MmaBackward {
-  static constexpr int kRegisters = 2 * kD / 16 * 4 * kMmaParts<P> + Gradients * kD / 2;  // of rows and sums
-  static constexpr bool kInRegisters = kRegisters <= (Gradients == 1 ? 128 : 96);
+  static constexpr int kRegisters = 2 * kD / 16 * 4 * kMmaParts<P> + Gradients * kD / 2;  // of fragments and sums
+  static constexpr bool kInRegisters = kRegisters <= 96;
+  static constexpr int kBlocks = kRegisters <= 128 ? 3 : 2;  // of a multiprocessor, for which registers shall suffice
   static constexpr int kWalk = kInRegisters ? kTokens : kTokens / 2;  // tokens of a tile
   static constexpr int kRows = kMmaTokens * kMmaPitch<kD>, kTile = kWalk * kMmaPitch<kD>;
-  static constexpr int kPlace = 2 * kTile + 2 * kWalk, kPlaces = kInRegisters ? 0 : 2 * kRows;
-  static constexpr int kFloats = kPlaces + 2 * kPlace;
+  static constexpr int kPlace = 2 * kTile + 2 * kWalk, kPlaces = kInRegisters ? 0 : 2 * kParkedFloats<P, kD>;
+  static constexpr int kAfterwards = kPlaces + 2 * kPlace, kFloats = kAfterwards > 2 * kRows ? kAfterwards : 2 * kRows;
 };
-
-/// Blocks on a multiprocessor for which registers shall suffice; memory for more heads of 128 than this no sm_80 has.
-template <int kD>
-inline constexpr int kMmaBackwardBlocks = kD <= 64 ? 3 : 2;
 
 /// lse in powers of 2. A query with only scores of minus infinity has no weights: -inf less -inf is no number.
 __device__ __forceinline__ float binary_lse(float lse) {
@@ -305,7 +326,7 @@ __device__ __forceinline__ float binary_lse(float lse) {
 
 /// grid (ceil(queries / kMmaTokens) heads batch), block kAttentionThreads
 template <Precision P, int kD>
-__global__ void __launch_bounds__(kAttentionThreads, kMmaBackwardBlocks<kD>)
+__global__ void __launch_bounds__(kAttentionThreads, MmaBackward<P, kD, 1>::kBlocks)
     attention_backward_queries_mma(const AttentionCall p) {
   CLEARSKY_DYNAMIC_SHARED(float, memory);
   using Memory = MmaBackward<P, kD, 1>;
@@ -321,13 +342,13 @@ __global__ void __launch_bounds__(kAttentionThreads, kMmaBackwardBlocks<kD>)
                              s.keys);
   };
   fetch_rows<kD, kMmaTokens, 2>(p, memory, {p.q + of_queries, p.dy + of_queries}, p.queries, block.first, s.queries);
-  if constexpr (Memory::kInRegisters) {
-    cp_commit();
-    cp_wait<0>();
-    __syncthreads();  // everyone's part of the rows has arrived
-  }
-  const KeptRows<P, kD, Memory::kInRegisters> queries(memory, at), slopes(memory + Memory::kRows, at);
-  if constexpr (Memory::kInRegisters) __syncthreads();  // everyone has taken its queries: keys come in their place
+  cp_commit();
+  cp_wait<0>();
+  __syncthreads();  // everyone's part of the queries has arrived
+  KeptRows<P, kD, Memory::kInRegisters> queries(memory, at), slopes(memory + Memory::kRows, at);
+  __syncthreads();  // everyone has taken its queries: keys come in their place
+  queries.park(memory);
+  slopes.park(memory + kParkedFloats<P, kD>);
   if (tiles > 0) fetch(0, 0);
 
   const float scale = float(s.scale) * kLog2E;
@@ -364,7 +385,7 @@ __global__ void __launch_bounds__(kAttentionThreads, kMmaBackwardBlocks<kD>)
 
 /// grid (ceil(keys / kMmaTokens) heads batch), block kAttentionThreads
 template <Precision P, int kD>
-__global__ void __launch_bounds__(kAttentionThreads, kMmaBackwardBlocks<kD>)
+__global__ void __launch_bounds__(kAttentionThreads, MmaBackward<P, kD, 2>::kBlocks)
     attention_backward_keys_mma(const AttentionCall p) {
   CLEARSKY_DYNAMIC_SHARED(float, memory);
   using Memory = MmaBackward<P, kD, 2>;
@@ -386,13 +407,13 @@ __global__ void __launch_bounds__(kAttentionThreads, kMmaBackwardBlocks<kD>)
                 row < s.queries ? 4 : 0);
   };
   fetch_rows<kD, kMmaTokens, 2>(p, memory, {p.k + of_keys, p.v + of_keys}, p.keys, block.first, s.keys);
-  if constexpr (Memory::kInRegisters) {
-    cp_commit();
-    cp_wait<0>();
-    __syncthreads();  // everyone's part of the rows has arrived
-  }
-  const KeptRows<P, kD, Memory::kInRegisters> keys(memory, at), values(memory + Memory::kRows, at);
-  if constexpr (Memory::kInRegisters) __syncthreads();  // everyone has taken its keys: queries come in their place
+  cp_commit();
+  cp_wait<0>();
+  __syncthreads();  // everyone's part of the keys has arrived
+  KeptRows<P, kD, Memory::kInRegisters> keys(memory, at), values(memory + Memory::kRows, at);
+  __syncthreads();  // everyone has taken its keys: queries come in their place
+  keys.park(memory);
+  values.park(memory + kParkedFloats<P, kD>);
   if (begin < end) fetch(begin, 0);
 
   const float scale = float(s.scale) * kLog2E;
