@@ -190,9 +190,16 @@ class Harness {
       return;
     }
     const bool changes = std::any_of(results.begin(), results.end(), [](const Result& r) { return r.changed; });
+    Peer other = peer;
     double peer_difference = INFINITY;
-    if (peer.work && peer.same_output && !changes) peer_difference = difference(results, 1, peer.work);
-    print(row, d, peer, peer_difference, ours);
+    try {
+      if (other.work && other.same_output && !changes) peer_difference = difference(results, 1, other.work);
+      else if (other.work) other.work(stream_.get());
+    } catch (const std::exception& e) {
+      other.refusal = e.what();
+      other.work = nullptr;
+    }
+    print(row, d, other, peer_difference, ours);
   }
 
 #ifdef __CUDACC__
@@ -259,6 +266,9 @@ class Harness {
     else std::snprintf(buffer, sizeof buffer, ", \"%s\": null", name);
     return buffer;
   }
+  static std::string whole(const char* name, double v) {
+    return std::string(", \"") + name + "\": " + std::to_string(int64_t(v));
+  }
   void print(const Row& row, double d, const Peer& peer, double peer_difference, const Work& ours) {
     const auto [warm, peer_warm] = repeat(ours, peer.work, false);
     const auto [cold, peer_cold] = repeat(ours, peer.work, true);
@@ -266,9 +276,9 @@ class Harness {
                        "\", \"shape\": \"" + row.shape + "\", \"precision\": \"" + to_text(row.precision) + "\"";
     text += number("median_s", warm.median) + number("min_s", warm.least) + number("spread_s", warm.spread);
     text += number("cold_median_s", cold.median) + number("cold_min_s", cold.least);
-    text += number("bytes", row.bytes) + number("bytes_per_s", row.bytes / cold.median);
+    text += whole("bytes", row.bytes) + number("bytes_per_s", row.bytes / cold.median);
     text += number("of_copy", row.bytes / cold.median / copy_rate_);
-    if (row.flops > 0) text += number("flops", row.flops) + number("flops_per_s", row.flops / warm.median);
+    if (row.flops > 0) text += whole("flops", row.flops) + number("flops_per_s", row.flops / warm.median);
     text += number("difference", d) + number("allowed", row.allowed);
     if (!peer.name.empty()) {
       text += ", \"peer\": \"" + peer.name + "\"";
@@ -276,7 +286,7 @@ class Harness {
         text += number("peer_median_s", peer_warm.median) + number("peer_min_s", peer_warm.least) +
                 number("peer_cold_median_s", peer_cold.median) + number("peer_difference", peer_difference);
       } else {
-        std::string why = peer.refusal;
+        std::string why = peer.refusal.substr(0, peer.refusal.find("  ["));  // without the place in the source
         std::replace_if(
             why.begin(), why.end(), [](char c) { return c == '"' || c == '\\' || c < ' '; }, '\'');
         text += ", \"peer_refusal\": \"" + why + "\"";

@@ -57,10 +57,14 @@ int run(bool check, [[maybe_unused]] const char* commit) {
 #endif
     measure_all(h);
   } catch (const std::exception& e) {
+    if (!check) std::printf("\n], \"broke_off\": \"%s\"}\n", h.now().c_str());
     std::fprintf(stderr, "gpu_benchmarks: at %s: %s\n", h.now().c_str(), e.what());
     return 1;
   }
   if (!check) std::printf("\n]}\n");
+#ifndef __CUDACC__
+  if (simt::GlobalMemory::global().overruns() != 0) return 1;  // it has said where
+#endif
   if (!h.within()) std::fprintf(stderr, "gpu_benchmarks: differences beyond their bounds\n");
   return h.within() ? 0 : 1;
 }

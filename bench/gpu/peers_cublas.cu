@@ -8,6 +8,17 @@
 namespace clearsky::cuda::bench {
 namespace {
 
+/// One for the program: making one takes long.
+cublasHandle_t handle_on(Stream stream) {
+  static const cublasHandle_t handle = [] {
+    cublasHandle_t made = nullptr;
+    check_cublas(cublasCreate(&made), "cublas_peer");
+    return made;
+  }();
+  check_cublas(cublasSetStream(handle, stream), "cublas_peer");
+  return handle;
+}
+
 /// Factors in bfloat16, sums and result in float: what our bfloat16 product does with float factors.
 class NarrowProduct {
  public:
@@ -20,21 +31,17 @@ class NarrowProduct {
     CLEARSKY_CHECK(ValueError,
                    p.bias == nullptr && (p.a_column == 1 || p.a_row == 1) && (p.b_column == 1 || p.b_row == 1),
                    "cublas_peer: a bias, or a factor without contiguous rows or columns; use dense ones and no bias");
-    check_cublas(cublasCreate(&handle_), "cublas_peer");
     narrow(p.a, a_);
     narrow(p.b, b_);
     synchronize(nullptr);
   }
-  ~NarrowProduct() { cublasDestroy(handle_); }
-  NarrowProduct(const NarrowProduct&) = delete;
-  NarrowProduct& operator=(const NarrowProduct&) = delete;
 
   /// cuBLAS reads columns: it computes c^T = b^T a^T.
   void operator()(Stream stream) const {
     const float one = 1, zero = 0;
-    check_cublas(cublasSetStream(handle_, stream), "cublas_peer");
+    const cublasHandle_t handle = handle_on(stream);
     check_cublas(cublasGemmStridedBatchedEx_64(
-                     handle_, turned_b_ ? CUBLAS_OP_T : CUBLAS_OP_N, turned_a_ ? CUBLAS_OP_T : CUBLAS_OP_N, p_.n, p_.m,
+                     handle, turned_b_ ? CUBLAS_OP_T : CUBLAS_OP_N, turned_a_ ? CUBLAS_OP_T : CUBLAS_OP_N, p_.n, p_.m,
                      p_.k, &one, b_.data(), CUDA_R_16BF, turned_b_ ? p_.b_column : p_.b_row, p_.b_batch, a_.data(),
                      CUDA_R_16BF, turned_a_ ? p_.a_column : p_.a_row, p_.a_batch, &zero, p_.c, CUDA_R_32F, p_.n,
                      p_.m * p_.n, p_.batch, CUBLAS_COMPUTE_32F, CUBLAS_GEMM_DEFAULT),
@@ -48,7 +55,6 @@ class NarrowProduct {
   cpu::Gemm<float> p_;
   DeviceArray<BFloat16> a_, b_;
   bool turned_a_, turned_b_;
-  cublasHandle_t handle_ = nullptr;
 };
 
 }  // namespace
@@ -61,8 +67,8 @@ Peer cublas_peer(const cpu::Gemm<float>& p, Precision precision) {
       const auto product = std::make_shared<NarrowProduct>(p);
       peer.work = [product](Stream s) { (*product)(s); };
     } else {
-      const auto cublas = std::make_shared<Cublas>();
-      peer.work = [cublas, p, precision](Stream s) { cublas->gemm(p, precision, s); };
+      static const Cublas* const cublas = new Cublas;  // ditto; it outlives the device's context
+      peer.work = [p, precision](Stream s) { cublas->gemm(p, precision, s); };
     }
   } catch (const std::exception& e) {
     peer.refusal = e.what();

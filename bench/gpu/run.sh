@@ -15,7 +15,7 @@ fi
 mkdir -p bench/results/gpu
 status=0
 build/gpu/bench/gpu_benchmarks "$(git describe --always --dirty)" >"$result.new" || status=$?
-python3 -m json.tool "$result.new" >/dev/null || { echo "bench/gpu/run.sh: broke off; what there is: $result.new" >&2; exit 1; }
+python3 -m json.tool "$result.new" >/dev/null || { echo "bench/gpu/run.sh: broke off, see $result.new" >&2; exit 1; }
 mv "$result.new" "$result"
 echo "$result"
 exit $status
