@@ -1,14 +1,21 @@
 #!/usr/bin/env bash
-# Builds and runs the GPU harness: bash bench/gpu/run.sh. Writes bench/results/gpu/<device name>.json.
+# Tests the kernels on the GPU, then measures them: bash bench/gpu/run.sh. Writes bench/results/gpu/<device name>.json.
+# With --no-tests it only measures. For cuDNN in an unusual place: CMAKE_PREFIX_PATH=/its/folder bash bench/gpu/run.sh
 set -euo pipefail
 cd "$(dirname "$0")/../.."
-nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)
-[ -x "$nvcc" ] || { echo "bench/gpu/run.sh: no nvcc; install the CUDA toolkit" >&2; exit 1; }
-nvidia-smi -L >/dev/null 2>&1 || { echo "bench/gpu/run.sh: no CUDA device; run this where there is one" >&2; exit 77; }
+targets="cuda_device_tests gpu_benchmarks"
+[ "${1:-}" = --no-tests ] && targets=gpu_benchmarks
+source tests/cuda/device/build.sh $targets
 name=$(nvidia-smi -i 0 --query-gpu=name --format=csv,noheader | tr -c 'A-Za-z0-9.\n' '_')
-cmake -S . -B build/release -DCMAKE_BUILD_TYPE=Release -DCLEARSKY_CUDA=ON -DCLEARSKY_BENCHMARKS=ON
-cmake --build build/release --target gpu_benchmarks
+result=bench/results/gpu/$name.json
+if [ "${1:-}" != --no-tests ]; then
+  build/gpu/tests/cuda_device_tests
+  build/gpu/bench/gpu_benchmarks --check | { grep -v '^ok' || true; }  # the rows at tiny shapes
+fi
 mkdir -p bench/results/gpu
-build/release/bench/gpu_benchmarks "$(git describe --always --dirty)" >"bench/results/gpu/$name.json.new"
-mv "bench/results/gpu/$name.json.new" "bench/results/gpu/$name.json"
-echo "bench/results/gpu/$name.json"
+status=0
+build/gpu/bench/gpu_benchmarks "$(git describe --always --dirty)" >"$result.new" || status=$?
+python3 -m json.tool "$result.new" >/dev/null || { echo "bench/gpu/run.sh: broke off, see $result.new" >&2; exit 1; }
+mv "$result.new" "$result"
+echo "$result"
+exit $status

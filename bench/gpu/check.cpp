@@ -1,0 +1,2 @@
+// The harness as C++: its kernels run on the CPU, to compare.
+#include "all.cu"
