@@ -2,6 +2,7 @@
 
 #include "clearsky/cpu/attention.hpp"
 #include "clearsky/cpu/channel_attention.hpp"
+#include "clearsky/cpu/window_attention.hpp"
 #include "clearsky/cuda/kernels/attention.cuh"
 #include "clearsky/cuda/kernels/channel_attention.cuh"
 #include "harness.hpp"
@@ -69,70 +70,43 @@ void measure_tokens(Harness& h, int64_t heads, int64_t tokens, int64_t width) {
   const cpu::AttentionShape s{1, heads, tokens, tokens, width, 1 / std::sqrt(double(width)), false};
   const DeviceArray<float> room(attention_backward_workspace(a.backward(kDevice, s)));
   const std::string shape = "heads " + std::to_string(heads) + ", " + times({tokens, width});
-  const double product = 2 * double(heads * tokens * tokens * width), allowed = bound(double(tokens + width));
-  h.measure(
-      {"attention_forward", shape, a.forward_bytes(), 2 * product, allowed}, {a.y, a.lse},
-      [&](Stream t) { attention_forward(a.forward(kDevice, s), t); },
-      [&] { cpu::attention_forward(a.forward(kHost, s)); });
-  h.measure(
-      {"attention_backward", shape, a.backward_bytes(), 5 * product, allowed}, {a.dq, a.dk, a.dv},
-      [&](Stream t) { attention_backward(a.backward(kDevice, s), room.data(), t); },
-      [&] { cpu::attention_backward(a.backward(kHost, s)); });
+  const double product = 2 * double(heads * tokens * tokens * width);
+  for (const Precision p : h.precisions()) {
+    const double allowed = bound(p, double(tokens + width));  // backward: of products of rounded products
+    h.measure(
+        {"attention_forward", shape, a.forward_bytes(), 2 * product, allowed, p}, {a.y, a.lse},
+        [&](Stream t) { attention_forward(a.forward(kDevice, s), p, t); },
+        shared_reference(p, [&] { cpu::attention_forward(a.forward(kHost, s)); }));
+    h.measure(
+        {"attention_backward", shape, a.backward_bytes(), 5 * product, 2 * allowed, p}, {a.dq, a.dk, a.dv},
+        [&](Stream t) { attention_backward(a.backward(kDevice, s), p, room.data(), t); },
+        shared_reference(p, [&] { cpu::attention_backward(a.backward(kHost, s)); }));
+  }
 }
-
-/// The CPU has attention between sequences alone: there the windows are cut out and put back.
-struct CutWindows {
-  int64_t side, channels, heads, window;
-  int64_t count() const { return side * side * channels; }
-  int64_t place(int64_t i) const {
-    const int64_t d = channels / heads, tokens = window * window, across = side / window;
-    const int64_t e = i % d, t = i / d % tokens, head = i / d / tokens % heads, w = i / d / tokens / heads;
-    const int64_t x = w % across * window + t % window, y = w / across * window + t / window;
-    return (y * side + x) * channels + head * d + e;
-  }
-  std::vector<float> cut(const float* image) const {
-    std::vector<float> out(static_cast<size_t>(count()));
-    for (int64_t i = 0; i < count(); ++i) out[size_t(i)] = image[place(i)];
-    return out;
-  }
-  void put_back(const std::vector<float>& cut, float* image) const {
-    for (int64_t i = 0; i < count(); ++i) image[place(i)] = cut[size_t(i)];
-  }
-};
 
 void measure_windows(Harness& h, const Level& l, int64_t window) {
   const int64_t heads = 2, count = l.pixels() * l.width, tokens = window * window, d = l.width / heads;
   Tokens a(count, l.pixels() * heads);
-  const cpu::AttentionShape s{l.pixels() / tokens, heads, tokens, tokens, d, 1 / std::sqrt(double(d)), false};
-  const CutWindows windows{l.side, l.width, heads, window};
-  const WindowAttention p{a.q.device(),  a.k.device(),  a.v.device(),  a.y.device(),  a.lse.device(),
-                          a.dy.device(), a.dq.device(), a.dk.device(), a.dv.device(), 1,
-                          l.side,        l.side,        l.width,       heads,         window,
-                          s.scale};
-  const DeviceArray<float> room(window_attention_backward_workspace(p));
+  const cpu::WindowShape s{1, l.side, l.side, l.width, heads, window, 1 / std::sqrt(double(d))};
+  const auto f = [&](Side at) { return WindowAttentionForward{at(a.q), at(a.k), at(a.v), at(a.y), at(a.lse), s}; };
+  const auto b = [&](Side at) {
+    return WindowAttentionBackward{at(a.q),  at(a.k),  at(a.v),  at(a.y),  at(a.lse),
+                                   at(a.dy), at(a.dq), at(a.dk), at(a.dv), s};
+  };
+  const DeviceArray<float> room(window_attention_backward_workspace(b(kDevice)));
   const std::string shape = times({l.side, l.side, l.width}) + ", windows of " + std::to_string(window);
-  const double product = 2 * double(count) * double(tokens), allowed = bound(double(tokens + d));
-  const std::vector<float> q = windows.cut(a.q.host()), k = windows.cut(a.k.host()), v = windows.cut(a.v.host()),
-                           dy = windows.cut(a.dy.host());
-  std::vector<float> y(q.size());
-  h.measure(
-      {"window_attention_forward", shape, a.forward_bytes(), 2 * product, allowed}, {a.y, a.lse},
-      [&](Stream t) { window_attention_forward(p, t); },
-      [&] {
-        cpu::attention_forward(AttentionForward{q.data(), k.data(), v.data(), y.data(), a.lse.host(), {}, s});
-        windows.put_back(y, a.y.host());
-      });
-  h.measure(
-      {"window_attention_backward", shape, a.backward_bytes(), 5 * product, allowed}, {a.dq, a.dk, a.dv},
-      [&](Stream t) { window_attention_backward(p, room.data(), t); },
-      [&] {
-        std::vector<float> dq(q.size()), dk(q.size()), dv(q.size());
-        cpu::attention_backward(AttentionBackward{
-            q.data(), k.data(), v.data(), y.data(), a.lse.host(), dy.data(), dq.data(), dk.data(), dv.data(), {}, s});
-        windows.put_back(dq, a.dq.host());
-        windows.put_back(dk, a.dk.host());
-        windows.put_back(dv, a.dv.host());
-      });
+  const double product = 2 * double(count) * double(tokens);
+  for (const Precision p : h.precisions()) {
+    const double allowed = bound(p, double(tokens + d));
+    h.measure(
+        {"window_attention_forward", shape, a.forward_bytes(), 2 * product, allowed, p}, {a.y, a.lse},
+        [&](Stream t) { window_attention_forward(f(kDevice), p, t); },
+        shared_reference(p, [&] { cpu::window_attention_forward(f(kHost)); }));
+    h.measure(
+        {"window_attention_backward", shape, a.backward_bytes(), 5 * product, 2 * allowed, p}, {a.dq, a.dk, a.dv},
+        [&](Stream t) { window_attention_backward(b(kDevice), p, room.data(), t); },
+        shared_reference(p, [&] { cpu::window_attention_backward(b(kHost)); }));
+  }
 }
 
 }  // namespace

@@ -129,7 +129,7 @@ inline std::function<void()> shared_reference(Precision precision, std::function
   return precision == Precision::float32 ? std::move(reference) : nullptr;
 }
 /// For functions of few values.
-inline double bound(double terms = 4) {
+inline double bound(double terms = 16) {
   return bound(Precision::float32, terms);
 }
 
