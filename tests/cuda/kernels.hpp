@@ -12,6 +12,7 @@
 #include <limits>
 #include <map>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "clearsky/core/philox.hpp"
@@ -38,6 +39,22 @@ inline void check_with_lens() {
   CHECK(errors.empty());
 #endif
 }
+
+/// While it lives, the lens looks away: for launches of so many blocks that it would take minutes.
+class [[nodiscard]] WithoutLens {
+ public:
+  WithoutLens() {
+    check_with_lens();  // the lens must be there before it is told to look away
+#if !defined(__CUDACC__) && CLEARSKY_SIMT_LENS
+    pause_.emplace();
+  }
+
+ private:
+  std::optional<simt::LensPause> pause_;
+#else
+  }
+#endif
+};
 
 /// Values on the host, with a copy of exactly their size in device memory.
 template <class T>
