@@ -25,8 +25,9 @@ function(clearsky_build_again name part seconds)
 endfunction()
 
 if(CLEARSKY_CLANG)
-  clearsky_build_again(clang "${part_for_clang}" 1500 -DCMAKE_CXX_COMPILER=${CLEARSKY_CLANG}
-                       -DCMAKE_BUILD_TYPE=Release -DCLEARSKY_WARNINGS_AS_ERRORS=ON -DCLEARSKY_CUDA=OFF)
+  # -O1 proves as much and is built sooner; Release is what g++ builds.
+  clearsky_build_again(clang "${part_for_clang}" 1500 -DCMAKE_CXX_COMPILER=${CLEARSKY_CLANG} -DCMAKE_BUILD_TYPE=Debug
+                       "-DCMAKE_CXX_FLAGS_DEBUG=-O1 -DNDEBUG" -DCLEARSKY_WARNINGS_AS_ERRORS=ON -DCLEARSKY_CUDA=OFF)
 else()
   message(FATAL_ERROR "CLEARSKY_TEST_COMPILERS needs clang++ (Debian: clang)")
 endif()

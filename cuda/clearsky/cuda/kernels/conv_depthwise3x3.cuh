@@ -209,8 +209,10 @@ __global__ void __launch_bounds__(kStripThreads, 2) depthwise3x3_weight(const De
     __syncthreads();  // the next unit fetches into the same ring
   }
 
-  // Over the columns of a warp, then over the warps.
-  float(*totals)[9][kStripChannels] = reinterpret_cast<float(*)[9][kStripChannels]>(&x_ring[0][0]);
+  // Over the columns of a warp, then over the warps. With this pitch, what a warp reads below lies in different banks.
+  constexpr int kPitch = kStripChannels + 4;
+  static_assert(kWarps * 9 * kPitch <= int(sizeof x_ring / sizeof(float)));
+  float(*totals)[9][kPitch] = reinterpret_cast<float(*)[9][kPitch]>(&x_ring[0][0]);
   const int warp = int(threadIdx.x) / kWarp, lane = int(threadIdx.x) % kWarp;
   for (int t = 0; t < 9; ++t)
     for (int v = 0; v < Width; ++v) {

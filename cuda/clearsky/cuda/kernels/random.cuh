@@ -70,7 +70,7 @@ __global__ void __launch_bounds__(Threads) draw_normal(const NormalDraw d) {
 #else
   const double cosine = std::cos(6.283185307179586476925 * turns);
 #endif
-  d.y[i] = float(sqrt(-2 * log(u)) * cosine);
+  d.y[i] = float(std::sqrt(-2 * std::log(u)) * cosine);
 }
 
 template <int Threads, class T>
