@@ -262,7 +262,11 @@ class Scratch {
       : bytes_(size_t(count) * sizeof(T)),
         pool_(&detail::MemoryPool::current()),
         data_(static_cast<T*>(pool_->allocate(bytes_))) {}
-  ~Scratch() { pool_->release(data_, bytes_); }
+  Scratch(Scratch&& other) noexcept
+      : bytes_(other.bytes_), pool_(std::exchange(other.pool_, nullptr)), data_(std::exchange(other.data_, nullptr)) {}
+  ~Scratch() {
+    if (pool_ != nullptr) pool_->release(data_, bytes_);
+  }
   Scratch(const Scratch&) = delete;
   Scratch& operator=(const Scratch&) = delete;
   T* data() const { return data_; }

@@ -180,6 +180,25 @@ void parallel_for(int64_t count, int64_t grain, Body&& body) {
       &context);
 }
 
+/// Calls body(first, last) on each thread that gets work, with a contiguous run of the items 0 .. count - 1: for work in
+/// which an item can go on from what the one before left behind. What an item writes must have the same bits wherever a
+/// run begins, since that depends on the number of threads.
+template <class Body>
+void parallel_runs(int64_t count, Body&& body) {
+  if (count <= 0) return;
+  struct Context {
+    Body& body;
+    int64_t count;
+  } context{body, count};
+  detail::ThreadPool::global().run(
+      [](void* raw, int64_t thread, int64_t threads) {
+        const Context& c = *static_cast<Context*>(raw);
+        const int64_t first = c.count * thread / threads, last = c.count * (thread + 1) / threads;
+        if (first < last) c.body(first, last);
+      },
+      &context);
+}
+
 /// The sum of part(begin, end) over the blocks of parallel_for, added in the order of the blocks.
 /// @param part  returns the sum over its block, as Sum
 template <class Sum, class Part>

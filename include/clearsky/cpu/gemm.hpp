@@ -58,10 +58,12 @@ struct Tile {
   const int64_t* a_offsets = &kNoOffset;  // (segments)
   const T* bias = nullptr;                // (columns)
   bool add = false;                       // whether c is added to
+  const T* plus = nullptr;                // (rows, columns), added to the sum; or null
+  int64_t plus_row = 0;
 };
 
 template <class T, int Rows, int Vectors>
-[[gnu::noinline]] void run_tile(const Tile<T>& t, const T* a, T* c) {
+[[gnu::noinline]] void run_tile(const Tile<T>& t, const T* a, T* c, const T* plus) {
   constexpr int64_t kLane = kLanes<T>;
   Vec<T> sums[Rows][Vectors];
   CLEARSKY_UNROLL
@@ -109,6 +111,10 @@ template <class T, int Rows, int Vectors>
       CLEARSKY_UNROLL
       for (int r = 0; r < Rows; ++r) sums[r][v] += load_partial(to + r * t.c_row, left);
     }
+    if (plus != nullptr) {
+      CLEARSKY_UNROLL
+      for (int r = 0; r < Rows; ++r) sums[r][v] += load_partial(plus + r * t.plus_row + v * kLane, left);
+    }
     CLEARSKY_UNROLL
     for (int r = 0; r < Rows; ++r) store_partial(to + r * t.c_row, sums[r][v], left);
   }
@@ -118,23 +124,25 @@ template <class T, int Vectors>
 void run_tile_rows(const Tile<T>& t, int64_t rows) {
   const T* a = t.a;
   T* c = t.c;
+  const T* plus = t.plus;
   const auto take = [&](int64_t count) {
     a += count * t.a_row;
     c += count * t.c_row;
+    if (plus != nullptr) plus += count * t.plus_row;
     rows -= count;
   };
-  for (; rows >= kTileRows; take(kTileRows)) run_tile<T, kTileRows, Vectors>(t, a, c);
+  for (; rows >= kTileRows; take(kTileRows)) run_tile<T, kTileRows, Vectors>(t, a, c, plus);
   if constexpr (kTileRows > 4) {
     if (rows >= 4) {
-      run_tile<T, 4, Vectors>(t, a, c);
+      run_tile<T, 4, Vectors>(t, a, c, plus);
       take(4);
     }
   }
   if (rows >= 2) {
-    run_tile<T, 2, Vectors>(t, a, c);
+    run_tile<T, 2, Vectors>(t, a, c, plus);
     take(2);
   }
-  if (rows >= 1) run_tile<T, 1, Vectors>(t, a, c);
+  if (rows >= 1) run_tile<T, 1, Vectors>(t, a, c, plus);
 }
 
 /// Any number of rows of one panel.
@@ -240,13 +248,15 @@ struct PackedPanels {
 
   /// c (rows, columns) = in B + start, or added to; depth = segments * length.
   /// @param start  (columns), or null
-  void multiply(const TileInput<T>& in, int64_t rows, const T* packed, T* c, int64_t c_step, const T* start,
-                bool add) const {
+  /// @param plus   (rows, columns), plus_step apart, added; or null
+  void multiply(const TileInput<T>& in, int64_t rows, const T* packed, T* c, int64_t c_step, const T* start, bool add,
+                const T* plus = nullptr, int64_t plus_step = 0) const {
     for (int64_t p = 0; p < panels(); ++p) {
       const int64_t first = p * kWidth, step = width(p);
       run_tiles<T>({in.a, in.row_step, in.k_step, packed + first * depth, step, in.length * step, in.length, c + first,
                     c_step, (std::min)(kWidth, columns - first), in.segments, in.offsets,
-                    start == nullptr ? nullptr : start + first, add},
+                    start == nullptr ? nullptr : start + first, add, plus == nullptr ? nullptr : plus + first,
+                    plus_step},
                    rows);
     }
   }

@@ -6,9 +6,22 @@
 #include "clearsky/nn/norm.hpp"
 #include "clearsky/ops/gate.hpp"
 #include "clearsky/ops/pool.hpp"
+#include "clearsky/ops/restormer.hpp"
 #include "clearsky/tdpcr/config.hpp"
 
 namespace clearsky::tdpcr {
+
+namespace detail {
+
+/// Whether the fused operations are the faster way: they stream through rows of pixels, and each of their units adds up
+/// the gradients of all weights by itself, so that an image must have some more pixels than a pixel has channels.
+template <class T>
+bool is_streamed(const Tensor<T>& x) {
+  constexpr int64_t kLeastPixels = 4;  // per channel
+  return x.device() == Device::cpu && x.size(0) * x.size(1) * x.size(2) >= kLeastPixels * x.size(3);
+}
+
+}  // namespace detail
 
 /// Restormer's gated feed-forward part.
 ///
@@ -54,9 +67,24 @@ struct RestormerBlock {
         attention(channels, heads),
         feed_forward(channels, int64_t(double(channels) * expansion)) {}
 
-  Tensor<T> operator()(const Tensor<T>& x) const {
+  Tensor<T> operator()(const Tensor<T>& x) const { return detail::is_streamed(x) ? fused(x) : composed(x); }
+
+  /// Operation by operation.
+  Tensor<T> composed(const Tensor<T>& x) const {
     const Tensor<T> y = x + attention(norm1(x));
     return y + feed_forward(norm2(y));
+  }
+  /// The same in two operations; on the CPU only.
+  Tensor<T> fused(const Tensor<T>& x) const {
+    const Tensor<T> y = restormer_attention<T>(
+        x,
+        {norm1.weight.value, norm1.bias.value, attention.qkv.weight.value, attention.qkv_depthwise.weight.value,
+         norm1.eps},
+        attention.temperature.value, attention.projection.weight.value);
+    return restormer_feed_forward<T>(y,
+                                     {norm2.weight.value, norm2.bias.value, feed_forward.expand.weight.value,
+                                      feed_forward.depthwise.weight.value, norm2.eps},
+                                     feed_forward.project.weight.value);
   }
 
   template <class Visit>

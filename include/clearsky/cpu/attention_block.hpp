@@ -1,0 +1,251 @@
+#pragma once
+// The first half of Restormer's block in two passes over its input,
+//
+//     [q k v] = DW3x3(Conv1x1(LN(x))),   y = x + P A v,   A = softmax_j(t q^ k^T) per head, q^ and k^ as in
+//                                                             channel_attention.hpp
+//
+// The first pass adds up q k^T and the norms and writes v; q and k live in the cache only. P A is one matrix M
+// (channels x channels) per image, so that the second pass is a single product y = x + M v. Backward needs v, the
+// expanded rows before the window, and x: with D = dy v^T summed over the pixels (dM),
+//
+//     dP = dM A^T,   dA = P^T dM,   dv = M^T dy,   dq and dk from dA as in channel_attention.hpp
+
+#include <cmath>
+
+#include "clearsky/cpu/channel_attention.hpp"
+#include "clearsky/cpu/expansion.hpp"
+
+namespace clearsky::cpu {
+
+template <class T>
+struct AttentionBlockForward {
+  Expansion<T> expansion;  // expanded = 3 channels
+  const T* temperature;    // (heads)
+  const T* project;        // (channels, channels)
+  T* u;                    // (batch, height, width, 3 channels)  written: before the 3x3 window, for backward; or null
+  T* v;                    // (batch, height, width, channels)    written
+  T* state;                // (batch, heads, 2 d d + 2 d)         written, as channel_attention's
+  T* y;                    // (batch, height, width, channels)    written
+  int64_t heads;
+};
+
+template <class T>
+struct AttentionBlockBackward {
+  Expansion<T> expansion;
+  const T* temperature;
+  const T* project;
+  const T* u;
+  const T* v;
+  const T* state;
+  const T* dy;  // (batch, height, width, channels)
+  T* dx;        // (batch, height, width, channels)  written
+  ExpansionGradient<T> gradient;
+  T* dtemperature;  // (heads)               written; or null
+  T* dproject;      // (channels, channels)  written; or null
+  int64_t heads;
+};
+
+namespace detail {
+
+/// The state of one image from its sums: S of all heads (heads, d, d), then |q|^2 and |k|^2 of all channels.
+template <class T>
+void attention_state(const T* sums, const T* temperature, int64_t heads, int64_t channels, T* state) {
+  const int64_t d = channels / heads, square = d * d, size = 2 * square + 2 * d;
+  const T eps = T(kAttentionNormEps);
+  for (int64_t h = 0; h < heads; ++h) {
+    T *normal = state + h * size, *a = normal + square, *q_inverse = a + square, *k_inverse = q_inverse + d;
+    const T* squares = sums + heads * square + h * d;
+    for (int64_t i = 0; i < d; ++i) {
+      q_inverse[i] = T(1) / (std::max)(std::sqrt(squares[i]), eps);
+      k_inverse[i] = T(1) / (std::max)(std::sqrt(squares[channels + i]), eps);
+    }
+    for (int64_t i = 0; i < d; ++i) {
+      for (int64_t j = 0; j < d; ++j) {
+        normal[i * d + j] = sums[h * square + i * d + j] * q_inverse[i] * k_inverse[j];
+        a[i * d + j] = temperature[h] * normal[i * d + j];
+      }
+      softmax_row(a + i * d, a + i * d, d, false);
+    }
+  }
+}
+
+/// M = P A of one image: m[o, h d + j] = sum_i P[o, h d + i] A_h[i, j].
+template <class T>
+void mix_matrix(const T* project, const T* state, int64_t heads, int64_t channels, T* m) {
+  const int64_t d = channels / heads, size = 2 * d * d + 2 * d;
+  for (int64_t h = 0; h < heads; ++h) {
+    const PackedWeight<T> a(state + h * size + d * d, d, 1, d, d);
+    a.multiply(project + h * d, channels, channels, m + h * d, channels);
+  }
+}
+
+/// Pixels of a block of the second pass.
+inline constexpr int64_t kMixBlock = 512;
+
+}  // namespace detail
+
+template <class T>
+void attention_block_forward(const AttentionBlockForward<T>& p) {
+  const Expansion<T>& e = p.expansion;
+  const int64_t channels = e.channels, pixels = e.height * e.width;
+  if (e.batch * pixels * channels == 0) return;
+  const int64_t heads = p.heads, d = channels / heads, size = 2 * d * d + 2 * d;
+  const detail::Cut cut = detail::make_cut(e.batch, e.height, e.width, e.expanded * int64_t(sizeof(T)));
+  const int64_t part = heads * d * d + 2 * channels, units = cut.units();
+  const Scratch<T> taps(9 * e.expanded), parts(units * part), sums(part), mix(channels * channels);
+  detail::transpose_window(e.taps, e.expanded, 9, false, taps.data());
+  std::fill_n(parts.data(), units * part, T(0));
+
+  detail::each_expanded_step<T>(e, cut, p.u, [&] {
+    return [&, rows = Scratch<T>(cut.step_pixels() * 2 * channels + detail::kBehind<T>)](
+               int64_t unit, const detail::RowRing<T>& ring, int64_t first, int64_t last) {
+      const int64_t width = ring.unit.right - ring.unit.left, step = 2 * channels;
+      detail::each_pair(first, last, [&](int64_t h, bool two) {
+        detail::StencilRows<T> s = ring.around(h, 1);
+        s.channels = step;
+        T* const to = rows.data() + (h - first) * width * step;
+        detail::each_stencil<T, 1>(s, two, taps.data(), e.expanded,
+                                   [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> sum) {
+                                     store_partial(to + (r * width + w) * step + c, sum, count);
+                                   });
+        for (const T*& x : s.x)
+          if (x != nullptr) x += step;
+        s.channels = channels;
+        T* const v = p.v + ((ring.unit.image * e.height + h) * e.width + ring.unit.left) * channels;
+        detail::each_stencil<T, 1>(s, two, taps.data() + step, e.expanded,
+                                   [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> sum) {
+                                     store_partial(v + (r * e.width + w) * channels + c, sum, count);
+                                   });
+      });
+      T* const to = parts.data() + unit * part;
+      const int64_t count = (last - first) * width;
+      for (int64_t h = 0; h < heads; ++h)
+        detail::add_outer_products(rows.data() + h * d, step, d, rows.data() + channels + h * d, step, d, count,
+                                   to + h * d * d);
+      detail::add_squares(rows.data(), step, count, step, to + heads * d * d);
+    };
+  });
+
+  const int64_t of_image = cut.units_of_image();
+  for (int64_t n = 0; n < e.batch; ++n) {
+    T* const state = p.state + n * heads * size;
+    detail::add_slots(parts.data() + n * of_image * part, of_image, part, sums.data());
+    detail::attention_state(sums.data(), p.temperature, heads, channels, state);
+    detail::mix_matrix(p.project, state, heads, channels, mix.data());
+    const detail::PackedWeight<T> weight(mix.data(), 1, channels, channels, channels);
+    parallel_for(pixels, detail::kMixBlock, [&](int64_t begin, int64_t end) {
+      const int64_t at = (n * pixels + begin) * channels;
+      weight.multiply(p.v + at, channels, end - begin, p.y + at, channels, e.x + at, channels);
+    });
+  }
+}
+
+namespace detail {
+
+/// What backward needs of one image: M, and per head dS = M' / (|q||k|) both ways, and the factors of the norms' own
+/// derivatives for all channels of q, then of k. See ChannelAttentionBackward.
+template <class T>
+struct AttentionPlan {
+  PackedWeight<T> mix;  // dy to dv
+  Workspace<PackedWeight<T>> to_q, to_k;
+  Workspace<T> factors;
+
+  AttentionPlan(const AttentionBlockBackward<T>& p, int64_t image, T* m, const T* dm, T* dtemperature, T* dproject)
+      : mix(m, p.expansion.channels, 1, p.expansion.channels, p.expansion.channels),
+        factors(size_t(2 * p.expansion.channels)) {
+    const int64_t channels = p.expansion.channels, heads = p.heads, d = channels / heads, square = d * d;
+    const int64_t size = 2 * square + 2 * d;
+    const T clamped = T(1 / kAttentionNormEps);
+    const Scratch<T> da(square), ds(square);
+    for (int64_t h = 0; h < heads; ++h) {
+      const T* normal = p.state + (image * heads + h) * size;
+      const T *a = normal + square, *q_inverse = a + square, *k_inverse = q_inverse + d;
+      const PackedWeight<T> turned(a, 1, d, d, d);
+      turned.multiply(dm + h * d, channels, channels, dproject + h * d, channels, image == 0 ? nullptr : dproject + h * d,
+                      channels);
+      std::fill_n(da.data(), square, T(0));
+      add_outer_products(p.project + h * d, channels, d, dm + h * d, channels, d, channels, da.data());
+      for (int64_t i = 0; i < d; ++i) {
+        const T *a_row = a + i * d, *d_row = da.data() + i * d;
+        T dot = 0;
+        for (int64_t j = 0; j < d; ++j) dot += a_row[j] * d_row[j];
+        for (int64_t j = 0; j < d; ++j) {
+          const T dl = a_row[j] * (d_row[j] - dot), mm = p.temperature[h] * dl, mn = mm * normal[i * d + j];
+          dtemperature[h] += dl * normal[i * d + j];
+          ds[i * d + j] = mm * q_inverse[i] * k_inverse[j];
+          if (q_inverse[i] < clamped) factors[size_t(h * d + i)] -= mn * q_inverse[i] * q_inverse[i];
+          if (k_inverse[j] < clamped) factors[size_t(channels + h * d + j)] -= mn * k_inverse[j] * k_inverse[j];
+        }
+      }
+      to_q.emplace_back(ds.data(), 1, d, d, d);
+      to_k.emplace_back(ds.data(), d, 1, d, d);
+    }
+  }
+};
+
+}  // namespace detail
+
+template <class T>
+void attention_block_backward(const AttentionBlockBackward<T>& p) {
+  const Expansion<T>& e = p.expansion;
+  const int64_t channels = e.channels, pixels = e.height * e.width, heads = p.heads, d = channels / heads;
+  const detail::ExpansionSums<T> sums{channels, e.expanded, 0};
+  const Scratch<T> total(sums.elements()), dtemperature(heads), dproject(channels * channels);
+  std::fill_n(dtemperature.data(), heads, T(0));
+  std::fill_n(dproject.data(), channels * channels, T(0));
+  if (e.batch * pixels * channels == 0) {
+    std::fill_n(total.data(), sums.elements(), T(0));
+  } else {
+    Workspace<detail::AttentionPlan<T>> plans;
+    plans.reserve(size_t(e.batch));
+    const Scratch<T> m(channels * channels), dm(channels * channels + detail::kBehind<T>);
+    std::fill_n(dm.data(), channels * channels + detail::kBehind<T>, T(0));
+    for (int64_t n = 0; n < e.batch; ++n) {
+      const int64_t at = n * pixels * channels;
+      gemm<T>({p.dy + at, p.v + at, nullptr, dm.data(), 1, channels, channels, pixels, 0, 1, channels, 0, channels, 1});
+      detail::mix_matrix(p.project, p.state + n * heads * (2 * d * d + 2 * d), heads, channels, m.data());
+      plans.emplace_back(p, n, m.data(), dm.data(), dtemperature.data(), dproject.data());
+    }
+    const detail::Cut cut = detail::make_cut(e.batch, e.height, e.width, e.expanded * int64_t(sizeof(T)));
+    const Scratch<T> taps(9 * e.expanded);
+    detail::transpose_window(e.taps, e.expanded, 9, false, taps.data());
+    const int64_t step = 2 * channels;
+    detail::expansion_backward<T>(e, cut, sums, p.u, p.dy, p.dx, total.data(), [&] {
+      const int64_t row = (cut.strip_width + 2) * step;
+      return [&, row, rows = Scratch<T>(2 * row)](const detail::RowRing<T>& ring, int64_t h, bool two, T*, T*) {
+        const int64_t width = ring.to - ring.from;
+        const detail::AttentionPlan<T>& plan = plans[size_t(ring.unit.image)];
+        detail::each_stencil<T, 1>(detail::kept_rows(p.u, e, ring.unit.image, h, ring.from, ring.to, step), two,
+                                   taps.data(), e.expanded,
+                                   [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> sum) {
+                                     store_partial(rows.data() + r * row + w * step + c, sum, count);
+                                   });
+        for (int64_t r = 0; r < (two ? 2 : 1); ++r) {
+          const T* const q = rows.data() + r * row;
+          T* const to = ring.row(h + r);
+          plan.mix.multiply(p.dy + ((ring.unit.image * e.height + h + r) * e.width + ring.from) * channels, channels,
+                            width, to + step, e.expanded);
+          for (int64_t i = 0; i < heads; ++i) {
+            plan.to_q[size_t(i)].multiply(q + channels + i * d, step, width, to + i * d, e.expanded);
+            plan.to_k[size_t(i)].multiply(q + i * d, step, width, to + channels + i * d, e.expanded);
+          }
+          const T* const factors = plan.factors.data();
+          for (int64_t w = 0; w < width; ++w)
+            for (int64_t c = 0; c < step; c += kLanes<T>) {
+              T* const at = to + w * e.expanded + c;
+              const int64_t left = step - c;
+              store_partial(at,
+                            load_partial(at, left) +
+                                load_partial(factors + c, left) * load_partial(q + w * step + c, left),
+                            left);
+            }
+        }
+      };
+    });
+  }
+  detail::write_gradients(sums, total.data(), p.gradient);
+  if (p.dtemperature != nullptr) std::copy_n(dtemperature.data(), heads, p.dtemperature);
+  if (p.dproject != nullptr) std::copy_n(dproject.data(), channels * channels, p.dproject);
+}
+
+}  // namespace clearsky::cpu

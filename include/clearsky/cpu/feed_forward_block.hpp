@@ -1,0 +1,113 @@
+#pragma once
+// The second half of Restormer's block in one pass over its input,
+//
+//     [a b] = DW3x3(Conv1x1(LN(x))),   y = x + Conv1x1(gelu(a) b)
+//
+// Forward reads x and writes y (and the expanded rows that backward wants); backward reads x, those rows and dy, and
+// writes dx. The normalised pixels, [a b], the gate and all their gradients live in the cache only, and are computed
+// again in backward.
+
+#include "clearsky/cpu/expansion.hpp"
+#include "clearsky/cpu/simd_math.hpp"
+
+namespace clearsky::cpu {
+
+template <class T>
+struct FeedForwardBlockForward {
+  Expansion<T> expansion;  // expanded = 2 hidden
+  const T* project;        // (channels, hidden)
+  T* u;                    // (batch, height, width, 2 hidden) written: before the 3x3 window, for backward; or null
+  T* y;                    // (batch, height, width, channels) written
+};
+
+template <class T>
+struct FeedForwardBlockBackward {
+  Expansion<T> expansion;
+  const T* project;
+  const T* u;
+  const T* dy;  // (batch, height, width, channels)
+  T* dx;        // (batch, height, width, channels)  written
+  ExpansionGradient<T> gradient;
+  T* dproject;  // (channels, hidden)                written; or null
+};
+
+template <class T>
+void feed_forward_block_forward(const FeedForwardBlockForward<T>& p) {
+  const Expansion<T>& e = p.expansion;
+  if (e.batch * e.height * e.width * e.channels == 0) return;
+  const int64_t hidden = e.expanded / 2, channels = e.channels;
+  const detail::Cut cut = detail::make_cut(e.batch, e.height, e.width, e.expanded * int64_t(sizeof(T)));
+  const detail::PackedWeight<T> project(p.project, 1, hidden, hidden, channels);
+  const Scratch<T> taps(9 * e.expanded);
+  detail::transpose_window(e.taps, e.expanded, 9, false, taps.data());
+  detail::each_expanded_step<T>(e, cut, p.u, [&] {
+    return [&, gates = Scratch<T>(cut.step_pixels() * hidden)](int64_t, const detail::RowRing<T>& ring, int64_t first,
+                                                               int64_t last) {
+      const int64_t width = ring.unit.right - ring.unit.left;
+      detail::each_pair(first, last, [&](int64_t h, bool two) {
+        T* const to = gates.data() + (h - first) * width * hidden;
+        detail::each_stencil<T, 2>(
+            ring.around(h, 2), two, taps.data(), e.expanded,
+            [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
+              Vec<T> distribution, density;
+              vec_normal<T>(a, distribution, density);
+              store_partial(to + (r * width + w) * hidden + c, a * distribution * b, count);
+            });
+      });
+      for (int64_t h = first; h < last; ++h) {
+        const int64_t at = ((ring.unit.image * e.height + h) * e.width + ring.unit.left) * channels;
+        project.multiply(gates.data() + (h - first) * width * hidden, hidden, width, p.y + at, channels, e.x + at,
+                         channels);
+      }
+    };
+  });
+}
+
+template <class T>
+void feed_forward_block_backward(const FeedForwardBlockBackward<T>& p) {
+  const Expansion<T>& e = p.expansion;
+  const int64_t hidden = e.expanded / 2, channels = e.channels;
+  const detail::ExpansionSums<T> sums{channels, e.expanded, channels * hidden};
+  const Scratch<T> total(sums.elements());
+  if (e.batch * e.height * e.width * e.channels == 0) {
+    std::fill_n(total.data(), sums.elements(), T(0));
+  } else {
+    const detail::Cut cut = detail::make_cut(e.batch, e.height, e.width, e.expanded * int64_t(sizeof(T)));
+    const detail::PackedWeight<T> project(p.project, hidden, 1, channels, hidden);
+    const Scratch<T> taps(9 * e.expanded);
+    detail::transpose_window(e.taps, e.expanded, 9, false, taps.data());
+    detail::expansion_backward<T>(e, cut, sums, p.u, p.dy, p.dx, total.data(), [&] {
+      const int64_t row = (cut.strip_width + 2) * hidden;
+      return [&, row, dgates = Scratch<T>(2 * row), gates = Scratch<T>(2 * row + detail::kBehind<T>)](
+                 const detail::RowRing<T>& ring, int64_t h, bool two, T* part, T* part_below) {
+        const int64_t width = ring.to - ring.from;
+        const auto dy_row = [&](int64_t r, int64_t column) {
+          return p.dy + ((ring.unit.image * e.height + r) * e.width + column) * channels;
+        };
+        T* const rows[2] = {ring.row(h), two ? ring.row(h + 1) : nullptr};
+        for (int64_t r = 0; r < (two ? 2 : 1); ++r)
+          project.multiply(dy_row(h + r, ring.from), channels, width, dgates.data() + r * row, hidden);
+        detail::each_stencil<T, 2>(
+            detail::kept_rows(p.u, e, ring.unit.image, h, ring.from, ring.to, hidden), two, taps.data(), e.expanded,
+            [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
+              Vec<T> distribution, density;
+              vec_normal<T>(a, distribution, density);
+              const Vec<T> g = load_partial(dgates.data() + r * row + w * hidden + c, count), gelu = a * distribution;
+              T* const to = rows[r] + w * e.expanded + c;
+              store_partial(to, g * b * (distribution + a * density), count);
+              store_partial(to + hidden, g * gelu, count);
+              store_partial(gates.data() + r * row + w * hidden + c, gelu * b, count);
+            });
+        for (int64_t r = 0; r < (two ? 2 : 1); ++r)
+          if (T* const to = r == 0 ? part : part_below)
+            detail::add_outer_products(dy_row(h + r, ring.unit.left), channels, channels,
+                                       gates.data() + r * row + (ring.unit.left - ring.from) * hidden, hidden, hidden,
+                                       ring.unit.right - ring.unit.left, sums.others(to));
+      };
+    });
+  }
+  detail::write_gradients(sums, total.data(), p.gradient);
+  if (p.dproject != nullptr) std::copy_n(sums.others(total.data()), channels * hidden, p.dproject);
+}
+
+}  // namespace clearsky::cpu

@@ -1,0 +1,174 @@
+#pragma once
+// Layer normalisation of rows that lie in the cache, for the fused blocks: as many rows at once as a vector has lanes,
+// since the sum over one vector's lanes costs as much as ten additions, and those of a whole square of vectors
+// together cost three each.
+//
+//     xhat = (x - mean) rstd,   n = gamma xhat + beta,   rstd = 1 / sqrt(var + eps)
+//     h = dn gamma,             dx = rstd (h - mean(h) - xhat mean(h xhat))
+// Source: Ba, Kiros, Hinton, "Layer Normalization", 2016, arXiv:1607.06450, eq. 4.
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <utility>
+
+#include "clearsky/cpu/simd.hpp"
+#include "clearsky/cpu/transpose.hpp"
+
+namespace clearsky::cpu::detail {
+
+/// Lane i is the sum of rows[i]; every row's sum is made in the same order.
+template <class T, int64_t Step = kLanes<T> / 2>
+inline Vec<T> lane_sums(Vec<T> (&rows)[kLanes<T>]) {
+  CLEARSKY_UNROLL
+  for (int64_t i = 0; i < Step; ++i) {
+    swap_squares<T, Step>(rows[i], rows[i + Step], std::make_integer_sequence<int64_t, kLanes<T>>{});
+    rows[i] += rows[i + Step];
+  }
+  if constexpr (Step > 1) return lane_sums<T, Step / 2>(rows);
+  else return rows[0];
+}
+
+/// 1 for the lanes below count, 0 for the others.
+template <class T>
+inline Vec<T> lanes_below(int64_t count) {
+  Vec<T> keep{};
+  for (int64_t i = 0; i < kLanes<T>; ++i) keep[i] = i < count ? T(1) : T(0);
+  return keep;
+}
+
+/// Rows i .. i + kLanes of (count, cols) at once; behind the last row comes the last row again.
+template <class T>
+struct RowSquare {
+  const T* x;
+  int64_t cols, first, count;
+  const T* row(int64_t i) const { return x + (std::min)(first + i, count - 1) * cols; }
+};
+
+/// mean and rstd of kLanes rows.
+template <class T>
+inline void row_statistics(const RowSquare<T>& x, T eps, Vec<T>& mean, Vec<T>& rstd) {
+  constexpr int64_t kLane = kLanes<T>;
+  const int64_t cols = x.cols;
+  const T scale = T(1) / T(cols);
+  Vec<T> sums[kLane];
+  CLEARSKY_UNROLL
+  for (int64_t i = 0; i < kLane; ++i) {
+    const T* row = x.row(i);
+    Vec<T> sum{};
+    for (int64_t c = 0; c < cols; c += kLane) sum += load_partial(row + c, cols - c);
+    sums[i] = sum;
+  }
+  mean = lane_sums<T>(sums) * scale;
+  T means[kLane];
+  store(means, mean);
+  const int64_t whole = cols / kLane * kLane;
+  const Vec<T> keep = lanes_below<T>(cols - whole);
+  CLEARSKY_UNROLL
+  for (int64_t i = 0; i < kLane; ++i) {
+    const T* row = x.row(i);
+    Vec<T> sum{};
+    for (int64_t c = 0; c < whole; c += kLane) {
+      const Vec<T> d = load(row + c) - means[i];
+      sum += d * d;
+    }
+    if (whole < cols) {
+      const Vec<T> d = load_partial(row + whole, cols - whole) - means[i];
+      sum += d * d * keep;
+    }
+    sums[i] = sum;
+  }
+  const Vec<T> variance = lane_sums<T>(sums) * scale + eps;
+  T roots[kLane];
+  store(roots, variance);
+  CLEARSKY_UNROLL
+  for (int64_t i = 0; i < kLane; ++i) roots[i] = std::sqrt(roots[i]);
+  rstd = T(1) / load(roots);
+}
+
+/// @param x     (count, cols)
+/// @param n     (count, cols)  written
+/// @param stats (2, count)     mean and rstd, written; or null
+template <class T>
+[[gnu::noinline]] void normalise_rows(const T* x, int64_t count, int64_t cols, const T* gamma, const T* beta, T eps,
+                                      T* n, T* stats) {
+  constexpr int64_t kLane = kLanes<T>;
+  for (int64_t first = 0; first < count; first += kLane) {
+    const RowSquare<T> square{x, cols, first, count};
+    Vec<T> mean, rstd;
+    row_statistics(square, eps, mean, rstd);
+    T means[kLane], roots[kLane];
+    store(means, mean);
+    store(roots, rstd);
+    const int64_t rows = (std::min)(kLane, count - first);
+    if (stats != nullptr) {
+      std::copy_n(means, rows, stats + first);
+      std::copy_n(roots, rows, stats + count + first);
+    }
+    for (int64_t i = 0; i < rows; ++i) {
+      const T* from = square.row(i);
+      T* to = n + (first + i) * cols;
+      const Vec<T> m = splat(means[i]), r = splat(roots[i]);
+      for (int64_t c = 0; c < cols; c += kLane) {
+        const int64_t left = cols - c;
+        const Vec<T> xhat = (load_partial(from + c, left) - m) * r;
+        store_partial(to + c, xhat * load_partial(gamma + c, left) + load_partial(beta + c, left), left);
+      }
+    }
+  }
+}
+
+/// The gradient of normalise_rows, and what flows past it: dx = past + the gradient.
+/// @param stats   (2, count)  of normalise_rows
+/// @param past    (count, cols)
+/// @param dx      (count, cols)  written
+/// @param dgamma  (cols)         added to; dbeta likewise
+template <class T>
+[[gnu::noinline]] void normalise_rows_backward(const T* x, const T* stats, const T* dn, int64_t count, int64_t cols,
+                                               const T* gamma, const T* past, T* dx, T* dgamma, T* dbeta) {
+  constexpr int64_t kLane = kLanes<T>;
+  const T scale = T(1) / T(cols);
+  for (int64_t first = 0; first < count; first += kLane) {
+    const RowSquare<T> xs{x, cols, first, count}, gs{dn, cols, first, count};
+    const int64_t rows = (std::min)(kLane, count - first);
+    T means[kLane], roots[kLane];
+    for (int64_t i = 0; i < kLane; ++i) {
+      means[i] = stats[(std::min)(first + i, count - 1)];
+      roots[i] = stats[count + (std::min)(first + i, count - 1)];
+    }
+    Vec<T> sum_h[kLane], sum_hx[kLane];
+    CLEARSKY_UNROLL
+    for (int64_t i = 0; i < kLane; ++i) {
+      const T *xr = xs.row(i), *gr = gs.row(i);
+      Vec<T> h_sum{}, hx_sum{};
+      for (int64_t c = 0; c < cols; c += kLane) {
+        const int64_t left = cols - c;
+        const Vec<T> h = load_partial(gr + c, left) * load_partial(gamma + c, left);  // 0 behind the last column
+        h_sum += h;
+        hx_sum += h * ((load_partial(xr + c, left) - means[i]) * roots[i]);
+      }
+      sum_h[i] = h_sum;
+      sum_hx[i] = hx_sum;
+    }
+    T mean_h[kLane], mean_hx[kLane];
+    store(mean_h, lane_sums<T>(sum_h) * scale);
+    store(mean_hx, lane_sums<T>(sum_hx) * scale);
+    for (int64_t c = 0; c < cols; c += kLane) {
+      const int64_t left = cols - c;
+      Vec<T> to_gamma = load_partial(dgamma + c, left), to_beta = load_partial(dbeta + c, left);
+      const Vec<T> factor = load_partial(gamma + c, left);
+      for (int64_t i = 0; i < rows; ++i) {
+        const int64_t at = (first + i) * cols + c;
+        const Vec<T> xhat = (load_partial(x + at, left) - means[i]) * roots[i], g = load_partial(dn + at, left);
+        to_gamma += g * xhat;
+        to_beta += g;
+        store_partial(dx + at,
+                      load_partial(past + at, left) + (g * factor - mean_h[i] - xhat * mean_hx[i]) * roots[i], left);
+      }
+      store_partial(dgamma + c, to_gamma, left);
+      store_partial(dbeta + c, to_beta, left);
+    }
+  }
+}
+
+}  // namespace clearsky::cpu::detail

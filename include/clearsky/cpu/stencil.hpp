@@ -1,0 +1,200 @@
+#pragma once
+// Depthwise 3x3 sums on rows of pixels that are handed over to what comes next while they are in registers: the inner
+// loops of the fused blocks. Source rows may lie anywhere (in an image, or in a ring of rows in the cache), and the
+// channels may be a part of a pixel's.
+
+#include <cstdint>
+
+#include "clearsky/cpu/simd.hpp"
+
+namespace clearsky::cpu::detail {
+
+/// Rows h - 1 to h + 2 around one or two rows h, h + 1 of `width` pixels.
+template <class T>
+struct StencilRows {
+  const T* x[4];     // the first pixel of each source row; null outside the image. The last is unused for one row
+  int64_t step;      // elements between two pixels
+  bool left, right;  // whether there is a pixel before the first and behind the last
+  int64_t width;     // pixels
+  int64_t channels;  // of one part
+};
+
+/// Pixels whose channels are taken one vector after the other, before the next pixels: their taps are loaded once for
+/// all of them, and their source pixels stay in the first-level cache.
+inline constexpr int64_t kStencilPixels = 16;
+
+/// sums[r][p] = sum over the window of taps times source, for the pixels w + p of row r. @param taps  (9) vectors
+template <class T, int Rows, int Pixels>
+[[gnu::always_inline]] inline void stencil_sums(const StencilRows<T>& s, int64_t w, int64_t c, int64_t count,
+                                                const Vec<T> (&taps)[9], Vec<T> (&sums)[Rows][Pixels]) {
+  const bool left = w > 0 || s.left, right = w + Pixels < s.width || s.right;
+  CLEARSKY_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    CLEARSKY_UNROLL
+    for (int p = 0; p < Pixels; ++p) sums[r][p] = Vec<T>{};
+  }
+  CLEARSKY_UNROLL
+  for (int i = 0; i < Rows + 2; ++i) {
+    const T* x = s.x[i];
+    if (x == nullptr) continue;
+    x += w * s.step + c;
+    CLEARSKY_UNROLL
+    for (int p = -1; p <= Pixels; ++p) {
+      if ((p == -1 && !left) || (p == Pixels && !right)) continue;
+      const Vec<T> v = load_partial(x + p * s.step, count);
+      CLEARSKY_UNROLL
+      for (int r = 0; r < Rows; ++r) {
+        if (i - r < 0 || i - r > 2) continue;
+        const int t = 3 * (i - r);
+        if (p + 1 < Pixels) sums[r][p + 1] += taps[t] * v;
+        if (0 <= p && p < Pixels) sums[r][p] += taps[t + 1] * v;
+        if (p >= 1) sums[r][p - 1] += taps[t + 2] * v;
+      }
+    }
+  }
+}
+
+/// All channel vectors of `Pixels` pixels from w on, or of fewer at a time.
+template <class T, int Rows, int Pixels, int Parts, class Emit>
+[[gnu::always_inline]] inline void stencil_vector(const StencilRows<T>& s, const T* taps, int64_t tap_step, int64_t w,
+                                                  int64_t end, int64_t c, int64_t count, const Emit& emit) {
+  Vec<T> weights[Parts][9];
+  CLEARSKY_UNROLL
+  for (int part = 0; part < Parts; ++part) {
+    CLEARSKY_UNROLL
+    for (int t = 0; t < 9; ++t) weights[part][t] = load_partial(taps + t * tap_step + part * s.channels + c, count);
+  }
+  for (; w + Pixels <= end; w += Pixels) {
+    Vec<T> sums[Parts][Rows][Pixels];
+    CLEARSKY_UNROLL
+    for (int part = 0; part < Parts; ++part)
+      stencil_sums<T, Rows, Pixels>(s, w, part * s.channels + c, count, weights[part], sums[part]);
+    if constexpr (Parts == 1) {
+      CLEARSKY_UNROLL
+      for (int r = 0; r < Rows; ++r) {
+        CLEARSKY_UNROLL
+        for (int p = 0; p < Pixels; ++p) emit(r, w + p, c, count, sums[0][r][p]);
+      }
+    } else {  // what takes two is long: unrolled, it would fill the instruction cache
+      for (int r = 0; r < Rows; ++r)
+        for (int p = 0; p < Pixels; ++p) emit(r, w + p, c, count, sums[0][r][p], sums[1][r][p]);
+    }
+  }
+}
+
+template <class T, int Rows, int Parts, class Emit>
+[[gnu::noinline]] void stencil_rows(const StencilRows<T>& s, const T* taps, int64_t tap_step, const Emit& emit) {
+  constexpr int kPixels = kVectorBytes == 64 ? 4 : 2;
+  for (int64_t w = 0; w < s.width; w += kStencilPixels) {
+    const int64_t end = w + kStencilPixels < s.width ? w + kStencilPixels : s.width;
+    const int64_t even = w + (end - w) / kPixels * kPixels;
+    int64_t c = 0;
+    for (; c + kLanes<T> <= s.channels; c += kLanes<T>) {
+      stencil_vector<T, Rows, kPixels, Parts>(s, taps, tap_step, w, even, c, kLanes<T>, emit);
+      if (even < end) stencil_vector<T, Rows, 1, Parts>(s, taps, tap_step, even, end, c, kLanes<T>, emit);
+    }
+    if (c < s.channels) stencil_vector<T, Rows, 1, Parts>(s, taps, tap_step, w, end, c, s.channels - c, emit);
+  }
+}
+
+/// emit(r, w, c, count, sum) for each vector of channels [c, c + count) of each pixel w of row r: row 0, and row 1 of
+/// `two`. With two parts, channels c of the first and c of the second half of a pixel come together:
+/// emit(r, w, c, count, first, second).
+/// @param taps  (9, tap_step) elements, a vector of channels per tap
+template <class T, int Parts, class Emit>
+void each_stencil(const StencilRows<T>& s, bool two, const T* taps, int64_t tap_step, const Emit& emit) {
+  if (two) stencil_rows<T, 2, Parts>(s, taps, tap_step, emit);
+  else stencil_rows<T, 1, Parts>(s, taps, tap_step, emit);
+}
+
+/// One or two rows of both gradients of z = DW(u) at once, from the same reads of dz:
+///     du(p) = sum_t taps(t) dz(p - offset_t)        dtaps(t) += sum_p u(p) dz(p - offset_t)
+template <class T>
+struct StencilGradient {
+  StencilRows<T> dz;
+  const T* u[2];
+  int64_t u_step;
+  T* du[2];
+  int64_t du_step;
+  const T* taps;  // (9, channels)
+  T* dtaps;       // (9, channels)  added to
+};
+
+template <class T, int Rows, int Pixels>
+[[gnu::always_inline]] inline void stencil_gradient_vector(const StencilGradient<T>& g, int64_t w, int64_t end,
+                                                           int64_t c, int64_t count) {
+  const StencilRows<T>& s = g.dz;
+  Vec<T> taps[9], sums[9];
+  CLEARSKY_UNROLL
+  for (int t = 0; t < 9; ++t) {
+    taps[t] = load_partial(g.taps + t * s.channels + c, count);
+    sums[t] = load_partial(g.dtaps + t * s.channels + c, count);
+  }
+  for (; w + Pixels <= end; w += Pixels) {
+    const bool left = w > 0 || s.left, right = w + Pixels < s.width || s.right;
+    Vec<T> u[Rows][Pixels], du[Rows][Pixels];
+    CLEARSKY_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      CLEARSKY_UNROLL
+      for (int p = 0; p < Pixels; ++p) {
+        u[r][p] = load_partial(g.u[r] + (w + p) * g.u_step + c, count);
+        du[r][p] = Vec<T>{};
+      }
+    }
+    CLEARSKY_UNROLL
+    for (int i = 0; i < Rows + 2; ++i) {
+      const T* x = s.x[i];
+      if (x == nullptr) continue;
+      x += w * s.step + c;
+      CLEARSKY_UNROLL
+      for (int p = -1; p <= Pixels; ++p) {
+        if ((p == -1 && !left) || (p == Pixels && !right)) continue;
+        const Vec<T> v = load_partial(x + p * s.step, count);
+        CLEARSKY_UNROLL
+        for (int r = 0; r < Rows; ++r) {
+          // dz one row below (i - r = 2) met u through the window's upper row of taps.
+          if (i - r < 0 || i - r > 2) continue;
+          const int t = 3 * (2 - (i - r));
+          CLEARSKY_UNROLL
+          for (int q = 0; q < Pixels; ++q) {
+            const int column = 1 - (p - q);
+            if (column < 0 || column > 2) continue;
+            du[r][q] += taps[t + column] * v;
+            sums[t + column] += u[r][q] * v;
+          }
+        }
+      }
+    }
+    CLEARSKY_UNROLL
+    for (int r = 0; r < Rows; ++r) {
+      CLEARSKY_UNROLL
+      for (int p = 0; p < Pixels; ++p) store_partial(g.du[r] + (w + p) * g.du_step + c, du[r][p], count);
+    }
+  }
+  CLEARSKY_UNROLL
+  for (int t = 0; t < 9; ++t) store_partial(g.dtaps + t * s.channels + c, sums[t], count);
+}
+
+template <class T, int Rows>
+[[gnu::noinline]] void stencil_gradient_rows(const StencilGradient<T>& g) {
+  constexpr int kPixels = kVectorBytes == 64 ? 2 : 1;
+  const StencilRows<T>& s = g.dz;
+  for (int64_t w = 0; w < s.width; w += kStencilPixels) {
+    const int64_t end = w + kStencilPixels < s.width ? w + kStencilPixels : s.width;
+    const int64_t even = w + (end - w) / kPixels * kPixels;
+    int64_t c = 0;
+    for (; c + kLanes<T> <= s.channels; c += kLanes<T>) {
+      stencil_gradient_vector<T, Rows, kPixels>(g, w, even, c, kLanes<T>);
+      if (even < end) stencil_gradient_vector<T, Rows, 1>(g, even, end, c, kLanes<T>);
+    }
+    if (c < s.channels) stencil_gradient_vector<T, Rows, 1>(g, w, end, c, s.channels - c);
+  }
+}
+
+template <class T>
+void stencil_gradient(const StencilGradient<T>& g, bool two) {
+  if (two) stencil_gradient_rows<T, 2>(g);
+  else stencil_gradient_rows<T, 1>(g);
+}
+
+}  // namespace clearsky::cpu::detail
