@@ -82,6 +82,25 @@ inline Vec<T> vec_exp(Vec<T> x) {
   return y * detail::power_of_two<T>(half) * detail::power_of_two<T>(n - half);
 }
 
+/// 2^x for x up to 1, 0 where that is below the normal numbers: for weights of a softmax, of which many are that small,
+/// and numbers below the normal range are slow.
+template <class T>
+inline Vec<T> vec_exp2_flushed(Vec<T> x) {
+#if defined(__AVX512F__) && defined(__AVX512DQ__)
+  if constexpr (sizeof(T) == 4) {
+    // 2^floor(x) is exact, and the fit on [0, 1) is 1 at 0; its relative error is 1.4 roundings. NaN stays.
+    const __mmask16 normal = _mm512_cmp_ps_mask(x, splat(-126.0f), _CMP_NLT_UQ);
+    const Vec<T> r = _mm512_maskz_reduce_ps(__mmask16(-1), x, _MM_FROUND_TO_NEG_INF);
+    const Vec<T> y = detail::polynomial(
+        r, {1.0f, 0.6931513118f, 0.240164450201f, 0.0557999129466f, 0.00901703052832f, 0.00186712997944f});
+    return _mm512_maskz_scalef_ps(normal, y, x);
+  }
+#endif
+  constexpr T kLowest = sizeof(T) == 4 ? T(-126) : T(-1022);
+  const Vec<T> y = vec_exp<T>(x * T(0.69314718055994530942));
+  return x < splat(kLowest) ? Vec<T>{} : y;
+}
+
 /// log x = n log 2 + log(1 + f), sqrt(1/2) <= 1 + f < sqrt(2), through s = f / (2 + f):
 ///     log(1 + f) = f - f^2/2 + s (f^2/2 + R),   R = s^2 (2/3 + 2/5 s^2 + 2/7 s^4 + ...)
 /// @source  the arrangement of fdlibm's e_log.c, which keeps f exact

@@ -1,6 +1,6 @@
 #pragma once
-// Attention within the windows of an image: each window x window tile of pixels is a sequence of its own. Windows are
-// copied out, and attention.hpp does the rest.
+// Attention within the windows of an image: each window x window tile of pixels is a sequence of its own. A window's
+// keys and values are copied side by side, one head at a time; queries are read and written where they lie.
 
 #include <algorithm>
 #include <cstdint>
@@ -50,69 +50,72 @@ struct WindowAttentionBackward {
 
 namespace detail {
 
-/// copy(a, b, width) for each token of each head: a is its place in an image, b the one among copied windows
-/// (windows, heads, tokens, width).
-template <class Copy>
-void each_window_token(const WindowShape& s, const Copy& copy) {
-  const int64_t down = s.height / s.window, across = s.width / s.window, width = s.channels / s.heads;
-  parallel_for(s.batch * down * across, 1, [&](int64_t begin, int64_t end) {
-    for (int64_t w = begin; w < end; ++w) {
-      const int64_t top = w / across * s.window, left = w % across * s.window;  // top: of all images' rows
-      for (int64_t head = 0; head < s.heads; ++head)
-        for (int64_t i = 0; i < s.window; ++i)
-          for (int64_t j = 0; j < s.window; ++j)
-            copy(((top + i) * s.width + left + j) * s.channels + head * width,
-                 (((w * s.heads + head) * s.window + i) * s.window + j) * width, width);
-    }
-  });
-}
-template <class T>
-void cut_windows(const WindowShape& s, const T* image, T* windows) {
-  each_window_token(s, [=](int64_t a, int64_t b, int64_t n) { std::copy_n(image + a, n, windows + b); });
-}
-template <class T>
-void join_windows(const WindowShape& s, const T* windows, T* image) {
-  each_window_token(s, [=](int64_t a, int64_t b, int64_t n) { std::copy_n(windows + b, n, image + a); });
-}
+/// Where the windows of an image lie, and their heads.
+struct WindowPlace {
+  int64_t offset, run, jump, step;  // of the first token, in elements; tokens of a row, between rows, between tokens
 
-/// An image's windows.
-template <class T>
-struct CutWindows {
-  Scratch<T> values;
-  explicit CutWindows(const WindowShape& s) : values(s.numel()) {}
-  CutWindows(const WindowShape& s, const T* image) : CutWindows(s) { cut_windows(s, image, values.data()); }
-  T* data() const { return values.data(); }
+  /// @param index  window * heads + head
+  WindowPlace(const WindowShape& s, int64_t index) : run(s.window), jump(s.width * s.channels), step(s.channels) {
+    const int64_t across = s.width / s.window, w = index / s.heads, head = index % s.heads;
+    offset = (w / across * s.width + w % across) * s.window * s.channels + head * (s.channels / s.heads);
+  }
+  template <class T>
+  HeadRows<T> of(T* image) const {
+    return {image + offset, step, run, jump};
+  }
 };
+
+template <class T>
+void copy_head(const HeadRows<const T>& from, int64_t rows, int64_t width, T* to) {
+  for (int64_t i = 0; i < rows; ++i) std::copy_n(from[i], width, to + i * width);
+}
+template <class T>
+void copy_head(const T* from, int64_t rows, int64_t width, const HeadRows<T>& to) {
+  for (int64_t i = 0; i < rows; ++i) std::copy_n(from + i * width, width, to[i]);
+}
 
 }  // namespace detail
 
 template <class T>
 void window_attention_forward(const WindowAttentionForward<T>& p) {
   if (p.shape.numel() == 0) return;
-  const detail::CutWindows<T> q(p.shape, p.q), k(p.shape, p.k), v(p.shape, p.v), y(p.shape);
-  attention_forward<T>({q.data(), k.data(), v.data(), y.data(), p.lse, {nullptr, {}}, p.shape.sequences()});
-  detail::join_windows(p.shape, y.data(), p.y);
+  const AttentionShape s = p.shape.sequences();
+  constexpr int64_t kQ = detail::kQueryBlock<T>;
+  const int64_t size = s.keys * s.width;
+  parallel_for(s.batch * s.heads, 1, [&](int64_t begin, int64_t end) {
+    const Scratch<T> scratch(detail::forward_scratch<T>(s.width)), k(size), v(size);
+    for (int64_t h = begin; h < end; ++h) {
+      const detail::WindowPlace at(p.shape, h);
+      detail::copy_head(at.of(p.k), s.keys, s.width, k.data());
+      detail::copy_head(at.of(p.v), s.keys, s.width, v.data());
+      for (int64_t q0 = 0; q0 < s.queries; q0 += kQ)
+        detail::attend_forward<T>(at.of(p.q), k.data(), v.data(), at.of(p.y), p.lse + h * s.queries + q0, s,
+                                  detail::HiddenKeys(s, {nullptr, {}}, h), q0, (std::min)(kQ, s.queries - q0),
+                                  scratch.data());
+    }
+  });
 }
 
 template <class T>
 void window_attention_backward(const WindowAttentionBackward<T>& p) {
   if (p.shape.numel() == 0) return;
-  const detail::CutWindows<T> q(p.shape, p.q), k(p.shape, p.k), v(p.shape, p.v), y(p.shape, p.y), dy(p.shape, p.dy),
-      dq(p.shape), dk(p.shape), dv(p.shape);
-  attention_backward<T>({q.data(),
-                         k.data(),
-                         v.data(),
-                         y.data(),
-                         p.lse,
-                         dy.data(),
-                         dq.data(),
-                         dk.data(),
-                         dv.data(),
-                         {nullptr, {}},
-                         p.shape.sequences()});
-  detail::join_windows(p.shape, dq.data(), p.dq);
-  detail::join_windows(p.shape, dk.data(), p.dk);
-  detail::join_windows(p.shape, dv.data(), p.dv);
+  const AttentionShape s = p.shape.sequences();
+  constexpr int64_t kQ = detail::kQueryBlock<T>;
+  const int64_t size = s.keys * s.width;
+  parallel_for(s.batch * s.heads, 1, [&](int64_t begin, int64_t end) {
+    const Scratch<T> scratch(detail::backward_scratch<T>(s.width)), k(size), v(size), dk(size), dv(size);
+    for (int64_t h = begin; h < end; ++h) {
+      const detail::WindowPlace at(p.shape, h);
+      detail::copy_head(at.of(p.k), s.keys, s.width, k.data());
+      detail::copy_head(at.of(p.v), s.keys, s.width, v.data());
+      for (int64_t q0 = 0; q0 < s.queries; q0 += kQ)
+        detail::attend_backward<T>(at.of(p.q), k.data(), v.data(), at.of(p.y), p.lse + h * s.queries + q0, at.of(p.dy),
+                                   at.of(p.dq), dk.data(), dv.data(), s, detail::HiddenKeys(s, {nullptr, {}}, h), q0,
+                                   (std::min)(kQ, s.queries - q0), q0 == 0, scratch.data());
+      detail::copy_head(dk.data(), s.keys, s.width, at.of(p.dk));
+      detail::copy_head(dv.data(), s.keys, s.width, at.of(p.dv));
+    }
+  });
 }
 
 }  // namespace clearsky::cpu
