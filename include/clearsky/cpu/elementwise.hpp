@@ -159,8 +159,6 @@ struct Softplus {  // log(1 + e^x) = max(x, 0) + log1p(e^-|x|)
   }
 };
 
-inline constexpr double kInverseSqrt2 = 0.70710678118654752440;
-inline constexpr double kInverseSqrt2Pi = 0.39894228040143267794;
 
 /// gelu(x) = x Phi(x), Phi the normal distribution.  Order 0, 1 or 2: the function or a derivative.
 ///     gelu' = Phi + x phi        gelu'' = phi (2 - x^2)
@@ -168,14 +166,12 @@ template <int Order>
 struct Gelu {
   template <class V> V operator()(V x) const {
     using T = std::decay_t<decltype(x[0])>;
-    if constexpr (Order == 0) return x * distribution<T>(x);
-    else if constexpr (Order == 1) return distribution<T>(x) + x * density<T>(x);
-    else return density<T>(x) * (T(2) - x * x);
+    V distribution, density;
+    vec_normal<T>(x, distribution, density);  // what is not used is left out when compiled
+    if constexpr (Order == 0) return x * distribution;
+    else if constexpr (Order == 1) return distribution + x * density;
+    else return density * (T(2) - x * x);
   }
-  template <class T, class V> static V distribution(V x) {
-    return T(0.5) * (T(1) + vec_erf<T>(x * T(kInverseSqrt2)));
-  }
-  template <class T, class V> static V density(V x) { return T(kInverseSqrt2Pi) * vec_exp<T>(T(-0.5) * x * x); }
 };
 
 /// gelu(x) ~ x/2 (1 + tanh u), u = sqrt(2/pi) (x + 0.044715 x^3).  Order as in Gelu, t = tanh u:
