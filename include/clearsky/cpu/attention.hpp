@@ -63,14 +63,6 @@ inline constexpr int64_t kQueryPanels = 2, kKeyBlock = 64;
 template <class T>
 inline constexpr int64_t kQueryBlock = kQueryPanels* kTileColumns<T>;
 
-/// The rows of one head: row i at data + i / run * jump + i % run * step. A window's rows come in several runs.
-template <class T>
-struct HeadRows {
-  T* data;
-  int64_t step, run, jump;
-  T* operator[](int64_t i) const { return data + i / run * jump + i % run * step; }
-};
-
 /// What is hidden from the queries of one head.
 struct HiddenKeys {
   const bool* allowed;  // (queries, keys), or null
@@ -106,16 +98,16 @@ struct HiddenKeys {
   }
 };
 
-/// Panels of queries [first, first + m) as (width, kTileColumns), times `factor`; 0 for the queries that are missing.
+/// Rows x (m, width) as panels of (width, kTileColumns), times `factor`; 0 for the rows that are missing.
 template <class T>
-void pack_turned(const HeadRows<const T>& x, int64_t first, int64_t m, int64_t width, T factor, T* to) {
+void pack_turned(const T* x, int64_t m, int64_t width, T factor, T* to) {
   constexpr int64_t kLane = kLanes<T>, kWide = kTileColumns<T>;
   for (int64_t i = 0; i < (m + kWide - 1) / kWide * kWide; i += kLane)
     for (int64_t c = 0; c < width; c += kLane) {
       Vec<T> square[kLane];
       CLEARSKY_UNROLL
       for (int64_t k = 0; k < kLane; ++k)
-        square[k] = i + k < m ? load_partial(x[first + i + k] + c, width - c) : Vec<T>{};
+        square[k] = i + k < m ? load_partial(x + (i + k) * width + c, width - c) : Vec<T>{};
       transpose_square<T>(square);
       T* out = to + (i / kWide * width + c) * kWide + i % kWide;
       CLEARSKY_UNROLL
@@ -124,9 +116,9 @@ void pack_turned(const HeadRows<const T>& x, int64_t first, int64_t m, int64_t w
     }
 }
 
-/// The way back: rows [first, first + m) of y, written, each times its lane of `factors`.
+/// The way back: y (m, width), written, each row times its lane of `factors`.
 template <class T>
-void unpack_turned(const T* from, const T* factors, const HeadRows<T>& y, int64_t first, int64_t m, int64_t width) {
+void unpack_turned(const T* from, const T* factors, T* y, int64_t m, int64_t width) {
   constexpr int64_t kLane = kLanes<T>, kWide = kTileColumns<T>;
   for (int64_t i = 0; i < m; i += kLane)
     for (int64_t c = 0; c < width; c += kLane) {
@@ -138,7 +130,7 @@ void unpack_turned(const T* from, const T* factors, const HeadRows<T>& y, int64_
       transpose_square<T>(square);
       CLEARSKY_UNROLL
       for (int64_t k = 0; k < kLane; ++k)
-        if (i + k < m) store_partial(y[first + i + k] + c, square[k], width - c);
+        if (i + k < m) store_partial(y + (i + k) * width + c, square[k], width - c);
     }
 }
 
@@ -203,16 +195,15 @@ int64_t forward_scratch(int64_t width) {
   return (2 * width + kKeyBlock + 4) * kQueryBlock<T>;
 }
 
-/// Queries [q0, q0 + m) of one head, m at most kQueryBlock.
-/// @param lse      (m)  written
+/// Queries [q0, q0 + m) of the head that `a` points to, m at most kQueryBlock.
 /// @param scratch  (forward_scratch)
 template <class T>
-void attend_forward(const HeadRows<const T>& q, const T* k, const T* v, const HeadRows<T>& y, T* lse,
-                    const AttentionShape& s, const HiddenKeys& hidden, int64_t q0, int64_t m, T* scratch) {
+void attend_forward(const AttentionForward<T>& a, const HiddenKeys& hidden, int64_t q0, int64_t m, T* scratch) {
+  const AttentionShape& s = a.shape;
   constexpr int64_t kWide = kTileColumns<T>, kQ = kQueryBlock<T>;
   T *turned_q = scratch, *turned_y = turned_q + s.width * kQ, *scores = turned_y + s.width * kQ;
   T *top = scores + kKeyBlock * kQ, *total = top + kQ, *inverse = total + kQ;
-  pack_turned(q, q0, m, s.width, T(s.scale * kLog2E), turned_q);
+  pack_turned(a.q + q0 * s.width, m, s.width, T(s.scale * kLog2E), turned_q);
   std::fill_n(top, kQ, -std::numeric_limits<T>::infinity());
   std::fill_n(total, kQ, T(0));
   const int64_t keys = hidden.visible(q0 + m, s.keys);
@@ -221,12 +212,12 @@ void attend_forward(const HeadRows<const T>& q, const T* k, const T* v, const He
     const int64_t n = (std::min)(kKeyBlock, keys - k0);
     each_panel<T>(m, [&](int64_t p, int64_t queries) {
       T *c = scores + p * kWide * kKeyBlock, *panel_y = turned_y + p * kWide * s.width;
-      panel_scores(k + k0 * s.width, n, s.width, turned_q + p * kWide * s.width, c);
+      panel_scores(a.k + k0 * s.width, n, s.width, turned_q + p * kWide * s.width, c);
       hidden.hide(c, q0 + p * kWide, queries, k0, n);
       soften_panel<T>(c, n, top + p * kWide, total + p * kWide, k0 == 0 ? nullptr : panel_y, s.width);
     });
     each_panel<T>(m, [&](int64_t p, int64_t) {
-      panel_apply(v + k0 * s.width, n, s.width, scores + p * kWide * kKeyBlock, turned_y + p * kWide * s.width,
+      panel_apply(a.v + k0 * s.width, n, s.width, scores + p * kWide * kKeyBlock, turned_y + p * kWide * s.width,
                   k0 != 0);
     });
   }
@@ -235,10 +226,10 @@ void attend_forward(const HeadRows<const T>& q, const T* k, const T* v, const He
     const auto blind = sum == Vec<T>{};  // where anything was seen, the largest score counts as 1
     store(inverse + i, Vec<T>(blind ? Vec<T>{} : T(1) / sum));
     store_partial(
-        lse + i, Vec<T>(blind ? splat(-std::numeric_limits<T>::infinity()) : load(top + i) * T(kLn2) + vec_log<T>(sum)),
-        m - i);
+        a.lse + q0 + i,
+        Vec<T>(blind ? splat(-std::numeric_limits<T>::infinity()) : load(top + i) * T(kLn2) + vec_log<T>(sum)), m - i);
   }
-  unpack_turned<T>(turned_y, inverse, y, q0, m, s.width);
+  unpack_turned<T>(turned_y, inverse, a.y + q0 * s.width, m, s.width);
 }
 
 /// p (n, panel) <- 2^(p - lse), ds (n, panel) <- p (ds - dots)
@@ -261,12 +252,13 @@ int64_t backward_scratch(int64_t width) {
   return (3 * width + 2 * panel_count<T>(width) * kTileColumns<T> + 2 * kKeyBlock + 4) * kQueryBlock<T>;
 }
 
-/// A head's gradients by the queries [q0, q0 + m), m at most kQueryBlock. dq is written.
-/// @param dk, dv  (keys, width)  written where `first`, else added to
+/// Gradients by the queries [q0, q0 + m) of the head that `a` points to, m at most kQueryBlock. dk and dv are written
+/// where `first`, else added to.
 template <class T>
-void attend_backward(const HeadRows<const T>& q, const T* k, const T* v, const HeadRows<const T>& y, const T* lse,
-                     const HeadRows<const T>& dy, const HeadRows<T>& dq, T* dk, T* dv, const AttentionShape& s,
-                     const HiddenKeys& hidden, int64_t q0, int64_t m, bool first, T* scratch) {
+void attend_backward(const AttentionBackward<T>& a, const HiddenKeys& hidden, int64_t q0, int64_t m, bool first,
+                     T* scratch) {
+  const AttentionShape& s = a.shape;
+  const T *q = a.q + q0 * s.width, *dy = a.dy + q0 * s.width, *lse = a.lse + q0;
   constexpr int64_t kLane = kLanes<T>, kWide = kTileColumns<T>, kQ = kQueryBlock<T>;
   constexpr T kForever = std::numeric_limits<T>::infinity();
   const PackedPanels<T> rows{m, s.width};
@@ -276,14 +268,14 @@ void attend_backward(const HeadRows<const T>& q, const T* k, const T* v, const H
   T *dots = slopes + kKeyBlock * kQ, *log_sum = dots + kQ, *scales = log_sum + kQ;
 
   // D_i, from y as (width, queries), which lies where dq will.
-  pack_turned(y, q0, m, s.width, T(1), turned_dq);
-  pack_turned(dy, q0, m, s.width, T(1), turned_dy);
-  pack_turned(q, q0, m, s.width, T(s.scale * kLog2E), turned_q);
+  pack_turned(a.y + q0 * s.width, m, s.width, T(1), turned_dq);
+  pack_turned(dy, m, s.width, T(1), turned_dy);
+  pack_turned(q, m, s.width, T(s.scale * kLog2E), turned_q);
   each_panel<T>(m, [&](int64_t p, int64_t) {
-    const T *a = turned_dq + p * kWide * s.width, *b = turned_dy + p * kWide * s.width;
+    const T *y = turned_dq + p * kWide * s.width, *g = turned_dy + p * kWide * s.width;
     for (int64_t i = 0; i < kWide; i += kLane) {
       Vec<T> dot{};
-      for (int64_t c = 0; c < s.width; ++c) dot += load(a + c * kWide + i) * load(b + c * kWide + i);
+      for (int64_t c = 0; c < s.width; ++c) dot += load(y + c * kWide + i) * load(g + c * kWide + i);
       store(dots + p * kWide + i, dot);
     }
   });
@@ -297,20 +289,20 @@ void attend_backward(const HeadRows<const T>& q, const T* k, const T* v, const H
     for (int64_t i = 0; i < m; ++i)
       for (int64_t c = 0; c < w; c += kLane) {
         const int64_t left = (std::max)(int64_t(0), s.width - c0 - c), at = c0 * m + i * w + c;
-        store(plain_q + at, Vec<T>(load_partial(q[q0 + i] + c0 + c, left) * T(s.scale)));
-        store(plain_dy + at, load_partial(dy[q0 + i] + c0 + c, left));
+        store(plain_q + at, Vec<T>(load_partial(q + i * s.width + c0 + c, left) * T(s.scale)));
+        store(plain_dy + at, load_partial(dy + i * s.width + c0 + c, left));
       }
   }
 
   const int64_t keys = hidden.visible(q0 + m, s.keys);
   if (keys == 0) std::fill_n(turned_dq, s.width * kQ, T(0));
   if (first) {
-    std::fill(dk + keys * s.width, dk + s.keys * s.width, T(0));
-    std::fill(dv + keys * s.width, dv + s.keys * s.width, T(0));
+    std::fill(a.dk + keys * s.width, a.dk + s.keys * s.width, T(0));
+    std::fill(a.dv + keys * s.width, a.dv + s.keys * s.width, T(0));
   }
   for (int64_t k0 = 0; k0 < keys; k0 += kKeyBlock) {
     const int64_t n = (std::min)(kKeyBlock, keys - k0);
-    const T *key = k + k0 * s.width, *value = v + k0 * s.width;
+    const T *key = a.k + k0 * s.width, *value = a.v + k0 * s.width;
     each_panel<T>(m, [&](int64_t p, int64_t queries) {
       T *c = weights + p * kWide * kKeyBlock, *d = slopes + p * kWide * kKeyBlock;
       panel_scores(key, n, s.width, turned_q + p * kWide * s.width, c);
@@ -326,16 +318,16 @@ void attend_backward(const HeadRows<const T>& q, const T* k, const T* v, const H
         const int64_t w = rows.width(p), c0 = p * kWide, columns = (std::min)(kWide, s.width - c0);
         const bool add = !first || f > 0;
         const T *b_q = plain_q + c0 * m + f * w, *b_dy = plain_dy + c0 * m + f * w;
-        run_tiles<T>({slopes + at, kWide, 1, b_q, w, 0, length, dk + k0 * s.width + c0, s.width, columns, 1, &zero,
+        run_tiles<T>({slopes + at, kWide, 1, b_q, w, 0, length, a.dk + k0 * s.width + c0, s.width, columns, 1, &zero,
                       nullptr, add},
                      n);
-        run_tiles<T>({weights + at, kWide, 1, b_dy, w, 0, length, dv + k0 * s.width + c0, s.width, columns, 1, &zero,
+        run_tiles<T>({weights + at, kWide, 1, b_dy, w, 0, length, a.dv + k0 * s.width + c0, s.width, columns, 1, &zero,
                       nullptr, add},
                      n);
       }
     }
   }
-  unpack_turned<T>(turned_dq, scales, dq, q0, m, s.width);
+  unpack_turned<T>(turned_dq, scales, a.dq + q0 * s.width, m, s.width);
 }
 
 /// Parts of a head's queries whose dk and dv are added up apart, so that few heads keep many threads busy.
@@ -356,10 +348,15 @@ void attention_forward(const AttentionForward<T>& p) {
     const Scratch<T> scratch(detail::forward_scratch<T>(s.width));
     for (int64_t t = begin; t < end; ++t) {
       const int64_t h = t / blocks, q0 = t % blocks * kQ;
-      detail::attend_forward<T>({p.q + h * size, s.width, s.queries, 0}, p.k + h * s.keys * s.width,
-                                p.v + h * s.keys * s.width, {p.y + h * size, s.width, s.queries, 0},
-                                p.lse + h * s.queries + q0, s, detail::HiddenKeys(s, p.mask, h), q0,
-                                (std::min)(kQ, s.queries - q0), scratch.data());
+      const AttentionForward<T> head{p.q + h * size,
+                                     p.k + h * s.keys * s.width,
+                                     p.v + h * s.keys * s.width,
+                                     p.y + h * size,
+                                     p.lse + h * s.queries,
+                                     p.mask,
+                                     s};
+      detail::attend_forward(head, detail::HiddenKeys(s, p.mask, h), q0, (std::min)(kQ, s.queries - q0),
+                             scratch.data());
     }
   });
 }
@@ -384,14 +381,20 @@ void attention_backward(const AttentionBackward<T>& p) {
       const int64_t first = blocks * part / parts, last = blocks * (part + 1) / parts;
       T* dk = parts == 1 ? p.dk + h * key_size : sums.data() + t * key_size;
       T* dv = parts == 1 ? p.dv + h * key_size : sums.data() + (s.batch * s.heads * parts + t) * key_size;
-      for (int64_t b = first; b < last; ++b) {
-        const int64_t q0 = b * kQ;
-        detail::attend_backward<T>({p.q + at, s.width, s.queries, 0}, p.k + h * key_size, p.v + h * key_size,
-                                   {p.y + at, s.width, s.queries, 0}, p.lse + h * s.queries + q0,
-                                   {p.dy + at, s.width, s.queries, 0}, {p.dq + at, s.width, s.queries, 0}, dk, dv, s,
-                                   detail::HiddenKeys(s, p.mask, h), q0, (std::min)(kQ, s.queries - q0), b == first,
-                                   scratch.data());
-      }
+      const AttentionBackward<T> head{p.q + at,
+                                      p.k + h * key_size,
+                                      p.v + h * key_size,
+                                      p.y + at,
+                                      p.lse + h * s.queries,
+                                      p.dy + at,
+                                      p.dq + at,
+                                      dk,
+                                      dv,
+                                      p.mask,
+                                      s};
+      for (int64_t b = first; b < last; ++b)
+        detail::attend_backward(head, detail::HiddenKeys(s, p.mask, h), b * kQ, (std::min)(kQ, s.queries - b * kQ),
+                                b == first, scratch.data());
     }
   });
   if (parts == 1) return;
