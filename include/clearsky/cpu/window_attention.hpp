@@ -69,8 +69,13 @@ void copy_token(const T* from, int64_t width, T* to) {
 /// @return windows, the window's values
 template <class T>
 const T* cut_window(const WindowShape& s, int64_t index, const T* image, T* window) {
-  const int64_t width = s.channels / s.heads;
-  each_window_token(s, index, [=](int64_t a, int64_t b) { copy_token(image + a, width, window + b); });
+  const int64_t width = s.channels / s.heads, row = s.width * s.channels, last = s.numel() - row;
+  each_window_token(s, index, [=](int64_t a, int64_t b) {
+    // The window's next row, of which no hardware knows.
+    if (a < last)
+      for (int64_t c = 0; c < width; c += 64 / int64_t(sizeof(T))) __builtin_prefetch(image + a + row + c);
+    copy_token(image + a, width, window + b);
+  });
   return window;
 }
 template <class T>
