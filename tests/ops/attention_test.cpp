@@ -75,16 +75,27 @@ TEST_CASE("scaled_dot_product_attention") {
   };
   run({.name = "scaled_dot_product_attention",
        .reference = reference,
-       .samples = {sample(2, 2, 3, 5, 4), sample(1, 1, 1, 1, 1), sample(1, 3, 7, 2, 17), sample(2, 1, 5, 16, 16),
-                   sample(1, 2, 3, 4, 33), sample(0, 2, 3, 4, 5), sample(2, 0, 3, 4, 5), sample(1, 2, 0, 4, 5),
+       .samples = {sample(2, 2, 3, 5, 4),
+                   sample(1, 1, 1, 1, 1),
+                   sample(1, 3, 7, 2, 17),
+                   sample(2, 1, 5, 16, 16),
+                   sample(1, 2, 3, 4, 33),
+                   sample(0, 2, 3, 4, 5),
+                   sample(2, 0, 3, 4, 5),
+                   sample(1, 2, 0, 4, 5),
                    sample(1, 2, 3, 0, 5),  // no key: looks nowhere
-                   sample(2, 2, 3, 4, 0), sample(1, 1, 4, 6, 5, {{"scale", 2.5}}),
-                   sample(1, 1, 4, 6, 5, {{"scale", -1}}), sample(1, 2, 5, 5, 3, {{"causal", 1}}),
+                   sample(2, 2, 3, 4, 0),
+                   sample(1, 1, 4, 6, 5, {{"scale", 2.5}}),
+                   sample(1, 1, 4, 6, 5, {{"scale", -1}}),
+                   sample(1, 2, 5, 5, 3, {{"causal", 1}}),
                    sample(1, 1, 3, 6, 3, {{"causal", 1}}),  // more keys than queries: the last key is the last query's
                    sample(1, 2, 6, 3, 4, {{"causal", 1}}),  // fewer: the first three queries see nothing
                    sample(1, 2, 49, 129, 3, {}, false),     // one past the borders of both blocks
                    sample(2, 1, 131, 300, 19, {}, false),   // several blocks of both
+                   sample(1, 2, 300, 70, 33, {}, false),    // gradients of keys from several parts of the queries
+                   sample(1, 1, 600, 65, 3, {}, false),     // whose last key is alone in its block
                    sample(1, 1, 200, 200, 5, {{"causal", 1}}, false),
+                   sample(1, 1, 270, 300, 16, {{"causal", 1}}, false),  // keys that a block of queries does not see
                    sample(1, 2, 300, 130, 5, {{"causal", 1}}, false)},
        .rejects = {{{.inputs = {{1, 1, 2, 3}, {1, 1, 2, 4}, {1, 1, 2, 4}}},
                     "scaled_dot_product_attention: q (1, 1, 2, 3), k (1, 1, 2, 4), v (1, 1, 2, 4) do not fit"},
@@ -185,6 +196,18 @@ TEST_CASE("scaled_dot_product_attention of large scores and of NaN") {
   CHECK(std::isnan(scaled_dot_product_attention(q, k, v).item()));
 }
 
+TEST_CASE("scaled_dot_product_attention of NaN in one query or key") {
+  // A NaN of a query stays in its row; that of a key reaches every query that sees it, and no other.
+  const int64_t n = 70;
+  Tensor<> q = randn<float>({1, 1, n, 4}, Key{1}), k = randn<float>({1, 1, n, 4}, Key{2}), v = k.clone();
+  q.mutable_data()[3 * 4 + 1] = NAN;
+  k.mutable_data()[66 * 4] = NAN;  // in the second block of keys
+  AttentionOptions<float> options;
+  options.causal = true;
+  const Tensor<> y = scaled_dot_product_attention(q, k, v, options);
+  for (int64_t i = 0; i < n; ++i) CHECK(std::isnan(y.data()[i * 4]) == (i == 3 || i >= 66));
+}
+
 TEST_CASE("window_attention") {
   run({.name = "window_attention",
        .reference =
@@ -222,6 +245,10 @@ TEST_CASE("window_attention") {
                    {.inputs = {{1, 3, 3, 5}, {1, 3, 3, 5}, {1, 3, 3, 5}}, .attrs = {{"heads", 1}, {"window", 3}}},
                    {.inputs = {{1, 2, 3, 3}, {1, 2, 3, 3}, {1, 2, 3, 3}}, .attrs = {{"heads", 3}, {"window", 1}}},
                    {.inputs = {{0, 2, 2, 3}, {0, 2, 2, 3}, {0, 2, 2, 3}}, .attrs = {{"heads", 1}, {"window", 2}}},
+                   {.inputs = {{2, 16, 8, 34}, {2, 16, 8, 34}, {2, 16, 8, 34}},  // heads of a vector and one
+                    .attrs = {{"heads", 2}, {"window", 8}},
+                    .gradcheck = false,
+                    .direction = true},
                    {.inputs = {{1, 24, 12, 10}, {1, 24, 12, 10}, {1, 24, 12, 10}},  // 144 keys: two blocks
                     .attrs = {{"heads", 2}, {"window", 12}},
                     .gradcheck = false,

@@ -57,71 +57,283 @@ struct AttentionBackward {
 
 namespace detail {
 
-inline constexpr int64_t kQueryBlock = 48, kKeyBlock = 128;
-
-/// A copy of (rows, width) with a readable vector behind its end, and its transpose likewise.
+// Queries lie along the lanes, so that a row's maximum and sum need no sum over lanes: the scores are kept as
+// (keys, queries), in panels as wide as a tile of cpu/gemm.hpp. A block of scores stays in the first-level cache.
+inline constexpr int64_t kQueryPanels = 2, kKeyBlock = 64;
 template <class T>
-struct AttentionOperand {
-  int64_t rows, width;
-  Scratch<T> plain, turned;
+inline constexpr int64_t kQueryBlock = kQueryPanels* kTileColumns<T>;
 
-  AttentionOperand(int64_t row_count, int64_t head_width, bool with_transpose)
-      : rows(row_count),
-        width(head_width),
-        plain(row_count * head_width + 2 * kLanes<T>),
-        turned(with_transpose ? row_count * head_width + kKeyBlock + 2 * kLanes<T> : 1) {
-    std::fill_n(plain.data() + rows * width, 2 * kLanes<T>, T(0));
-    if (with_transpose) std::fill_n(turned.data() + rows * width, kKeyBlock + 2 * kLanes<T>, T(0));
+/// What is hidden from the queries of one head.
+struct HiddenKeys {
+  const bool* allowed;  // (queries, keys), or null
+  int64_t query_step, key_step;
+  bool causal;
+  int64_t shift;  // query i sees keys 0 .. i + shift
+
+  HiddenKeys(const AttentionShape& s, const AttentionMask& mask, int64_t head)
+      : allowed(mask.allowed == nullptr
+                    ? nullptr
+                    : mask.allowed + head / s.heads * mask.strides[0] + head % s.heads * mask.strides[1]),
+        query_step(mask.strides[2]),
+        key_step(mask.strides[3]),
+        causal(s.causal),
+        shift(s.keys - s.queries) {}
+
+  /// Keys behind these are hidden from all queries before `query_end`.
+  int64_t visible(int64_t query_end, int64_t keys) const {
+    return causal ? std::clamp(query_end + shift, int64_t(0), keys) : keys;
   }
-  void set(const T* x, bool with_transpose) const {
-    std::copy_n(x, rows * width, plain.data());
-    if (!with_transpose) return;
-    for (int64_t r = 0; r < rows; ++r)
-      for (int64_t c = 0; c < width; ++c) turned[c * rows + r] = x[r * width + c];
+  /// Sets scores (n keys, m queries) of one panel to -infinity where the query may not look.
+  template <class T>
+  void hide(T* s, int64_t q0, int64_t m, int64_t k0, int64_t n) const {
+    constexpr T kNever = -std::numeric_limits<T>::infinity();
+    for (int64_t j = 0; causal && j < n; ++j)
+      std::fill_n(s + j * kTileColumns<T>, std::clamp(k0 + j - shift - q0, int64_t(0), m), kNever);
+    if (allowed == nullptr) return;
+    for (int64_t i = 0; i < m; ++i) {
+      const bool* row = allowed + (q0 + i) * query_step + k0 * key_step;
+      for (int64_t j = 0; j < n; ++j)
+        s[j * kTileColumns<T> + i] = row[j * key_step] ? s[j * kTileColumns<T> + i] : kNever;
+    }
   }
 };
 
-/// c (m, n) = a (m, width) times columns [first, first + n) of a transposed operand.
+/// Rows x (m, width) as panels of (width, kTileColumns), times `factor`; 0 for the rows that are missing.
 template <class T>
-void attention_scores(const T* a, int64_t m, int64_t n, const AttentionOperand<T>& b, int64_t first, T* c) {
-  const int64_t zero = 0;
-  for (int64_t i = 0; i < m; ++i) std::fill_n(c + i * kKeyBlock, n, T(0));
-  gemm_add_unpacked<T>({a, b.width, 1, &zero, 1, b.width}, m, n, b.turned.data() + first, b.rows, c, kKeyBlock);
+void pack_turned(const T* x, int64_t m, int64_t width, T factor, T* to) {
+  constexpr int64_t kLane = kLanes<T>, kWide = kTileColumns<T>;
+  for (int64_t i = 0; i < (m + kWide - 1) / kWide * kWide; i += kLane)
+    for (int64_t c = 0; c < width; c += kLane) {
+      Vec<T> square[kLane];
+      CLEARSKY_UNROLL
+      for (int64_t k = 0; k < kLane; ++k)
+        square[k] = i + k < m ? load_partial(x + (i + k) * width + c, width - c) : Vec<T>{};
+      transpose_square<T>(square);
+      T* out = to + (i / kWide * width + c) * kWide + i % kWide;
+      CLEARSKY_UNROLL
+      for (int64_t k = 0; k < kLane; ++k)
+        if (c + k < width) store(out + k * kWide, Vec<T>(square[k] * factor));
+    }
 }
 
-/// Scales the scores of queries [q0, q0 + m) and keys [k0, k0 + n) and sets -infinity where a query may not look.
+/// The way back: y (m, width), written, each row times its lane of `factors`.
 template <class T>
-void scale_and_mask(T* s, const AttentionShape& shape, const AttentionMask& mask, int64_t image, int64_t head,
-                    int64_t q0, int64_t m, int64_t k0, int64_t n) {
-  constexpr T kNever = -std::numeric_limits<T>::infinity();
-  for (int64_t i = 0; i < m; ++i) {
-    T* row = s + i * kKeyBlock;
-    for (int64_t j = 0; j < n; ++j) row[j] *= T(shape.scale);
-    if (shape.causal) {
-      const int64_t last = q0 + i + shape.keys - shape.queries;
-      for (int64_t j = (std::max)(int64_t(0), last - k0 + 1); j < n; ++j) row[j] = kNever;
+void unpack_turned(const T* from, const T* factors, T* y, int64_t m, int64_t width) {
+  constexpr int64_t kLane = kLanes<T>, kWide = kTileColumns<T>;
+  for (int64_t i = 0; i < m; i += kLane)
+    for (int64_t c = 0; c < width; c += kLane) {
+      const T* in = from + (i / kWide * width + c) * kWide + i % kWide;
+      const Vec<T> factor = load(factors + i);
+      Vec<T> square[kLane];
+      CLEARSKY_UNROLL
+      for (int64_t k = 0; k < kLane; ++k) square[k] = c + k < width ? Vec<T>(load(in + k * kWide) * factor) : Vec<T>{};
+      transpose_square<T>(square);
+      CLEARSKY_UNROLL
+      for (int64_t k = 0; k < kLane; ++k)
+        if (i + k < m) store_partial(y + (i + k) * width + c, square[k], width - c);
     }
-    if (mask.allowed != nullptr) {
-      const bool* allowed = mask.allowed + image * mask.strides[0] + head * mask.strides[1] +
-                            (q0 + i) * mask.strides[2] + k0 * mask.strides[3];
-      for (int64_t j = 0; j < n; ++j)
-        if (!allowed[j * mask.strides[3]]) row[j] = kNever;
-    }
+}
+
+/// The panels of a block of m queries, one after the other.
+template <class T, class Body>
+inline void each_panel(int64_t m, Body&& body) {
+  for (int64_t p = 0; p * kTileColumns<T> < m; ++p) body(p, (std::min)(kTileColumns<T>, m - p * kTileColumns<T>));
+}
+
+/// c (n, panel) = rows of `a` times a packed panel (width, panel).
+template <class T>
+void panel_scores(const T* a, int64_t n, int64_t width, const T* panel, T* c) {
+  run_tiles<T>({a, width, 1, panel, kTileColumns<T>, 0, width, c, kTileColumns<T>, kTileColumns<T>}, n);
+}
+/// c (width, panel) = a^T s, or added to: a (n, width), s (n, panel).
+template <class T>
+void panel_apply(const T* a, int64_t n, int64_t width, const T* s, T* c, bool add) {
+  run_tiles<T>(
+      {a, 1, width, s, kTileColumns<T>, 0, n, c, kTileColumns<T>, kTileColumns<T>, 1, &kNoOffset, nullptr, add}, width);
+}
+
+inline constexpr double kLog2E = 1.44269504088896340736, kLn2 = 0.69314718055994530942;
+
+/// s (n, panel) <- 2^(s - top), where `top` is raised to the new largest score and `total` grows by the sum; `y`
+/// (width, panel), the sum so far, is scaled to the new top.
+template <class T>
+void soften_panel(T* s, int64_t n, T* top, T* total, T* y, int64_t width) {
+  constexpr int64_t kLane = kLanes<T>, kWide = kTileColumns<T>;
+  const Vec<T> never = splat(-std::numeric_limits<T>::infinity());
+  Vec<T> old[2] = {load(top), load(top + kLane)};
+  Vec<T> high0 = old[0], high1 = old[1];
+  for (int64_t j = 0; j < n; ++j) {  // passes a NaN by; the sum takes it up
+    high0 = vec_max<T>(load(s + j * kWide), high0);
+    high1 = vec_max<T>(load(s + j * kWide + kLane), high1);
+  }
+  store(top, high0);
+  store(top + kLane, high1);
+  // Nothing seen yet: a shift of -infinity would give inf - inf.
+  const Vec<T> shift0 = high0 == never ? Vec<T>{} : high0, shift1 = high1 == never ? Vec<T>{} : high1;
+  const Vec<T> shrink0 = vec_exp2_flushed<T>(old[0] - shift0), shrink1 = vec_exp2_flushed<T>(old[1] - shift1);
+  Vec<T> sum0 = load(total) * shrink0, sum1 = load(total + kLane) * shrink1;
+  for (int64_t j = 0; j < n; ++j) {
+    const Vec<T> e0 = vec_exp2_flushed<T>(load(s + j * kWide) - shift0);
+    const Vec<T> e1 = vec_exp2_flushed<T>(load(s + j * kWide + kLane) - shift1);
+    store(s + j * kWide, e0);
+    store(s + j * kWide + kLane, e1);
+    sum0 += e0;
+    sum1 += e1;
+  }
+  store(total, sum0);
+  store(total + kLane, sum1);
+  if (y == nullptr) return;
+  for (int64_t c = 0; c < width; ++c) {
+    store(y + c * kWide, Vec<T>(load(y + c * kWide) * shrink0));
+    store(y + c * kWide + kLane, Vec<T>(load(y + c * kWide + kLane) * shrink1));
   }
 }
 
-/// row = exp(row - shift), the sum of which is returned.
+/// Elements of scratch memory for a block of queries.
 template <class T>
-T exponentials(T* row, int64_t n, T shift) {
-  constexpr int64_t kLane = kLanes<T>;
-  Vec<T> total{};
-  for (int64_t j = 0; j < n; j += kLane) {
-    const int64_t left = n - j;
-    const Vec<T> e = vec_exp<T>(load_partial(row + j, left) - shift);
-    store_partial(row + j, e, left);
-    total += load_partial(row + j, left);  // lanes behind the row count as 0
+int64_t forward_scratch(int64_t width) {
+  return (2 * width + kKeyBlock + 4) * kQueryBlock<T>;
+}
+
+/// Queries [q0, q0 + m) of the head that `a` points to, m at most kQueryBlock.
+/// @param scratch  (forward_scratch)
+template <class T>
+void attend_forward(const AttentionForward<T>& a, const HiddenKeys& hidden, int64_t q0, int64_t m, T* scratch) {
+  const AttentionShape& s = a.shape;
+  constexpr int64_t kWide = kTileColumns<T>, kQ = kQueryBlock<T>;
+  T *turned_q = scratch, *turned_y = turned_q + s.width * kQ, *scores = turned_y + s.width * kQ;
+  T *top = scores + kKeyBlock * kQ, *total = top + kQ, *inverse = total + kQ;
+  pack_turned(a.q + q0 * s.width, m, s.width, T(s.scale * kLog2E), turned_q);
+  std::fill_n(top, kQ, -std::numeric_limits<T>::infinity());
+  std::fill_n(total, kQ, T(0));
+  const int64_t keys = hidden.visible(q0 + m, s.keys);
+  if (keys == 0) std::fill_n(turned_y, s.width * kQ, T(0));
+  for (int64_t k0 = 0; k0 < keys; k0 += kKeyBlock) {
+    const int64_t n = (std::min)(kKeyBlock, keys - k0);
+    each_panel<T>(m, [&](int64_t p, int64_t queries) {
+      T *c = scores + p * kWide * kKeyBlock, *panel_y = turned_y + p * kWide * s.width;
+      panel_scores(a.k + k0 * s.width, n, s.width, turned_q + p * kWide * s.width, c);
+      hidden.hide(c, q0 + p * kWide, queries, k0, n);
+      soften_panel<T>(c, n, top + p * kWide, total + p * kWide, k0 == 0 ? nullptr : panel_y, s.width);
+    });
+    each_panel<T>(m, [&](int64_t p, int64_t) {
+      panel_apply(a.v + k0 * s.width, n, s.width, scores + p * kWide * kKeyBlock, turned_y + p * kWide * s.width,
+                  k0 != 0);
+    });
   }
-  return sum_lanes<T>(total);
+  for (int64_t i = 0; i < m; i += kLanes<T>) {
+    const Vec<T> sum = load(total + i);
+    const auto blind = sum == Vec<T>{};  // where anything was seen, the largest score counts as 1
+    store(inverse + i, Vec<T>(blind ? Vec<T>{} : T(1) / sum));
+    store_partial(
+        a.lse + q0 + i,
+        Vec<T>(blind ? splat(-std::numeric_limits<T>::infinity()) : load(top + i) * T(kLn2) + vec_log<T>(sum)), m - i);
+  }
+  unpack_turned<T>(turned_y, inverse, a.y + q0 * s.width, m, s.width);
+}
+
+/// p (n, panel) <- 2^(p - lse), ds (n, panel) <- p (ds - dots)
+template <class T>
+void slopes_of_panel(T* p, T* ds, int64_t n, const T* lse, const T* dots) {
+  constexpr int64_t kLane = kLanes<T>, kWide = kTileColumns<T>;
+  const Vec<T> lse0 = load(lse), lse1 = load(lse + kLane), dot0 = load(dots), dot1 = load(dots + kLane);
+  for (int64_t j = 0; j < n * kWide; j += kWide) {
+    const Vec<T> p0 = vec_exp2_flushed<T>(load(p + j) - lse0), p1 = vec_exp2_flushed<T>(load(p + j + kLane) - lse1);
+    store(p + j, p0);
+    store(p + j + kLane, p1);
+    store(ds + j, Vec<T>(p0 * (load(ds + j) - dot0)));
+    store(ds + j + kLane, Vec<T>(p1 * (load(ds + j + kLane) - dot1)));
+  }
+}
+
+/// Elements of scratch memory for a block of queries; rows of q and dy are padded to whole panels.
+template <class T>
+int64_t backward_scratch(int64_t width) {
+  return (3 * width + 2 * panel_count<T>(width) * kTileColumns<T> + 2 * kKeyBlock + 4) * kQueryBlock<T>;
+}
+
+/// Gradients by the queries [q0, q0 + m) of the head that `a` points to, m at most kQueryBlock. dk and dv are written
+/// where `first`, else added to.
+template <class T>
+void attend_backward(const AttentionBackward<T>& a, const HiddenKeys& hidden, int64_t q0, int64_t m, bool first,
+                     T* scratch) {
+  const AttentionShape& s = a.shape;
+  const T *q = a.q + q0 * s.width, *dy = a.dy + q0 * s.width, *lse = a.lse + q0;
+  constexpr int64_t kLane = kLanes<T>, kWide = kTileColumns<T>, kQ = kQueryBlock<T>;
+  constexpr T kForever = std::numeric_limits<T>::infinity();
+  const PackedPanels<T> rows{m, s.width};
+  T *turned_q = scratch, *turned_dy = turned_q + s.width * kQ, *turned_dq = turned_dy + s.width * kQ;
+  T *plain_q = turned_dq + s.width * kQ, *plain_dy = plain_q + rows.panels() * kWide * kQ;
+  T *weights = plain_dy + rows.panels() * kWide * kQ, *slopes = weights + kKeyBlock * kQ;
+  T *dots = slopes + kKeyBlock * kQ, *log_sum = dots + kQ, *scales = log_sum + kQ;
+
+  // D_i, from y as (width, queries), which lies where dq will.
+  pack_turned(a.y + q0 * s.width, m, s.width, T(1), turned_dq);
+  pack_turned(dy, m, s.width, T(1), turned_dy);
+  pack_turned(q, m, s.width, T(s.scale * kLog2E), turned_q);
+  each_panel<T>(m, [&](int64_t p, int64_t) {
+    const T *y = turned_dq + p * kWide * s.width, *g = turned_dy + p * kWide * s.width;
+    for (int64_t i = 0; i < kWide; i += kLane) {
+      Vec<T> dot{};
+      for (int64_t c = 0; c < s.width; ++c) dot += load(y + c * kWide + i) * load(g + c * kWide + i);
+      store(dots + p * kWide + i, dot);
+    }
+  });
+  for (int64_t i = 0; i < kQ; ++i) {
+    // Of a query that saw nothing, and of those that are missing, each weight is 2^-infinity.
+    log_sum[i] = i >= m || lse[i] == -kForever ? kForever : lse[i] * T(kLog2E);
+    scales[i] = T(s.scale);
+  }
+  for (int64_t p = 0; p < rows.panels(); ++p) {
+    const int64_t w = rows.width(p), c0 = p * kWide;
+    for (int64_t i = 0; i < m; ++i)
+      for (int64_t c = 0; c < w; c += kLane) {
+        const int64_t left = (std::max)(int64_t(0), s.width - c0 - c), at = c0 * m + i * w + c;
+        store(plain_q + at, Vec<T>(load_partial(q + i * s.width + c0 + c, left) * T(s.scale)));
+        store(plain_dy + at, load_partial(dy + i * s.width + c0 + c, left));
+      }
+  }
+
+  const int64_t keys = hidden.visible(q0 + m, s.keys);
+  if (keys == 0) std::fill_n(turned_dq, s.width * kQ, T(0));
+  if (first) {
+    std::fill(a.dk + keys * s.width, a.dk + s.keys * s.width, T(0));
+    std::fill(a.dv + keys * s.width, a.dv + s.keys * s.width, T(0));
+  }
+  for (int64_t k0 = 0; k0 < keys; k0 += kKeyBlock) {
+    const int64_t n = (std::min)(kKeyBlock, keys - k0);
+    const T *key = a.k + k0 * s.width, *value = a.v + k0 * s.width;
+    each_panel<T>(m, [&](int64_t p, int64_t queries) {
+      T *c = weights + p * kWide * kKeyBlock, *d = slopes + p * kWide * kKeyBlock;
+      panel_scores(key, n, s.width, turned_q + p * kWide * s.width, c);
+      hidden.hide(c, q0 + p * kWide, queries, k0, n);
+      panel_scores(value, n, s.width, turned_dy + p * kWide * s.width, d);
+      slopes_of_panel<T>(c, d, n, log_sum + p * kWide, dots + p * kWide);
+      panel_apply(key, n, s.width, d, turned_dq + p * kWide * s.width, k0 != 0);
+    });
+    // dk (n, width) += dS^T q, dv += P^T dy: the sum runs over the panels of queries.
+    for (int64_t f = 0; f < m; f += kWide) {
+      const int64_t length = (std::min)(kWide, m - f), at = f * kKeyBlock, zero = 0;
+      for (int64_t p = 0; p < rows.panels(); ++p) {
+        const int64_t w = rows.width(p), c0 = p * kWide, columns = (std::min)(kWide, s.width - c0);
+        const bool add = !first || f > 0;
+        const T *b_q = plain_q + c0 * m + f * w, *b_dy = plain_dy + c0 * m + f * w;
+        run_tiles<T>({slopes + at, kWide, 1, b_q, w, 0, length, a.dk + k0 * s.width + c0, s.width, columns, 1, &zero,
+                      nullptr, add},
+                     n);
+        run_tiles<T>({weights + at, kWide, 1, b_dy, w, 0, length, a.dv + k0 * s.width + c0, s.width, columns, 1, &zero,
+                      nullptr, add},
+                     n);
+      }
+    }
+  }
+  unpack_turned<T>(turned_dq, scales, a.dq + q0 * s.width, m, s.width);
+}
+
+/// Parts of a head's queries whose dk and dv are added up apart, so that few heads keep many threads busy.
+inline int64_t attention_parts(const AttentionShape& s, int64_t block) {
+  const int64_t wanted = 32 / (s.batch * s.heads), most = s.queries / (2 * block);
+  return std::clamp(wanted, int64_t(1), (std::max)(int64_t(1), most));
 }
 
 }  // namespace detail
@@ -129,49 +341,22 @@ T exponentials(T* row, int64_t n, T shift) {
 template <class T>
 void attention_forward(const AttentionForward<T>& p) {
   const AttentionShape& s = p.shape;
-  constexpr T kNever = -std::numeric_limits<T>::infinity();
-  constexpr int64_t kQ = detail::kQueryBlock, kK = detail::kKeyBlock;
-  const int64_t blocks = (s.queries + kQ - 1) / kQ, zero = 0;
-  if (s.batch * s.heads * s.queries * s.width == 0) return;
-  parallel_for(s.batch * s.heads, 1, [&](int64_t begin, int64_t end) {
-    const detail::AttentionOperand<T> k(s.keys, s.width, true), v(s.keys, s.width, false);
-    const Scratch<T> scores(kQ * kK), top(kQ), total(kQ);
-    for (int64_t h = begin; h < end; ++h) {
-      k.set(p.k + h * s.keys * s.width, true);
-      v.set(p.v + h * s.keys * s.width, false);
-      for (int64_t b = 0; b < blocks; ++b) {
-        const int64_t q0 = b * kQ, m = (std::min)(kQ, s.queries - q0);
-        const T* q = p.q + (h * s.queries + q0) * s.width;
-        T* y = p.y + (h * s.queries + q0) * s.width;
-        std::fill_n(y, m * s.width, T(0));
-        std::fill_n(top.data(), m, kNever);
-        std::fill_n(total.data(), m, T(0));
-        for (int64_t k0 = 0; k0 < s.keys; k0 += kK) {
-          const int64_t n = (std::min)(kK, s.keys - k0);
-          detail::attention_scores(q, m, n, k, k0, scores.data());
-          detail::scale_and_mask(scores.data(), s, p.mask, h / s.heads, h % s.heads, q0, m, k0, n);
-          for (int64_t i = 0; i < m; ++i) {
-            T* row = scores.data() + i * kK;
-            T high = top[i];
-            for (int64_t j = 0; j < n; ++j) high = (row[j] > high || row[j] != row[j]) ? row[j] : high;
-            // Nothing seen yet: a shift of -infinity would give inf - inf.
-            const T shift = high == kNever ? T(0) : high;
-            const T shrink = high == top[i] ? T(1) : std::exp(top[i] - shift);
-            total[i] = total[i] * shrink + detail::exponentials(row, n, shift);
-            if (shrink != T(1))
-              for (int64_t c = 0; c < s.width; ++c) y[i * s.width + c] *= shrink;
-            top[i] = high;
-          }
-          detail::gemm_add_unpacked<T>({scores.data(), kK, 1, &zero, 1, n}, m, s.width, v.plain.data() + k0 * s.width,
-                                       s.width, y, s.width);
-        }
-        for (int64_t i = 0; i < m; ++i) {
-          const bool blind = top[i] == kNever;
-          const T inverse = blind ? T(0) : T(1) / total[i];
-          for (int64_t c = 0; c < s.width; ++c) y[i * s.width + c] *= inverse;
-          p.lse[h * s.queries + q0 + i] = blind ? kNever : top[i] + std::log(total[i]);
-        }
-      }
+  constexpr int64_t kQ = detail::kQueryBlock<T>;
+  const int64_t blocks = (s.queries + kQ - 1) / kQ, size = s.queries * s.width;
+  if (s.batch * s.heads * size == 0) return;
+  parallel_for(s.batch * s.heads * blocks, 1, [&](int64_t begin, int64_t end) {
+    const Scratch<T> scratch(detail::forward_scratch<T>(s.width));
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t h = t / blocks, q0 = t % blocks * kQ;
+      const AttentionForward<T> head{p.q + h * size,
+                                     p.k + h * s.keys * s.width,
+                                     p.v + h * s.keys * s.width,
+                                     p.y + h * size,
+                                     p.lse + h * s.queries,
+                                     p.mask,
+                                     s};
+      detail::attend_forward(head, detail::HiddenKeys(s, p.mask, h), q0, (std::min)(kQ, s.queries - q0),
+                             scratch.data());
     }
   });
 }
@@ -179,53 +364,44 @@ void attention_forward(const AttentionForward<T>& p) {
 template <class T>
 void attention_backward(const AttentionBackward<T>& p) {
   const AttentionShape& s = p.shape;
-  constexpr int64_t kQ = detail::kQueryBlock, kK = detail::kKeyBlock;
-  const int64_t blocks = (s.queries + kQ - 1) / kQ, zero = 0;
+  constexpr int64_t kQ = detail::kQueryBlock<T>;
+  const int64_t blocks = (s.queries + kQ - 1) / kQ, size = s.queries * s.width, key_size = s.keys * s.width;
   if (s.batch * s.heads * s.width == 0) return;
-  parallel_for(s.batch * s.heads, 1, [&](int64_t begin, int64_t end) {
-    const detail::AttentionOperand<T> k(s.keys, s.width, true), v(s.keys, s.width, true);
-    const detail::AttentionOperand<T> q(s.queries, s.width, false), dy(s.queries, s.width, false);
-    const Scratch<T> probabilities(kQ * kK), ds(kQ * kK), dots(kQ);
-    for (int64_t h = begin; h < end; ++h) {
-      k.set(p.k + h * s.keys * s.width, true);
-      v.set(p.v + h * s.keys * s.width, true);
-      q.set(p.q + h * s.queries * s.width, false);
-      dy.set(p.dy + h * s.queries * s.width, false);
-      T *dq = p.dq + h * s.queries * s.width, *dk = p.dk + h * s.keys * s.width, *dv = p.dv + h * s.keys * s.width;
-      std::fill_n(dq, s.queries * s.width, T(0));
-      std::fill_n(dk, s.keys * s.width, T(0));
-      std::fill_n(dv, s.keys * s.width, T(0));
-      for (int64_t b = 0; b < blocks; ++b) {
-        const int64_t q0 = b * kQ, m = (std::min)(kQ, s.queries - q0);
-        const T *y = p.y + (h * s.queries + q0) * s.width, *g = dy.plain.data() + q0 * s.width;
-        const T* lse = p.lse + h * s.queries + q0;
-        for (int64_t i = 0; i < m; ++i) {
-          T dot = 0;
-          for (int64_t c = 0; c < s.width; ++c) dot += g[i * s.width + c] * y[i * s.width + c];
-          dots[i] = dot;
-        }
-        for (int64_t k0 = 0; k0 < s.keys; k0 += kK) {
-          const int64_t n = (std::min)(kK, s.keys - k0);
-          detail::attention_scores(q.plain.data() + q0 * s.width, m, n, k, k0, probabilities.data());
-          detail::scale_and_mask(probabilities.data(), s, p.mask, h / s.heads, h % s.heads, q0, m, k0, n);
-          detail::attention_scores(g, m, n, v, k0, ds.data());
-          for (int64_t i = 0; i < m; ++i) {
-            T *row = probabilities.data() + i * kK, *d = ds.data() + i * kK;
-            if (lse[i] == -std::numeric_limits<T>::infinity()) std::fill_n(row, n, T(0));
-            else detail::exponentials(row, n, lse[i]);
-            for (int64_t j = 0; j < n; ++j) d[j] = row[j] * (d[j] - dots[i]) * T(s.scale);
-          }
-          detail::gemm_add_unpacked<T>({ds.data(), kK, 1, &zero, 1, n}, m, s.width, k.plain.data() + k0 * s.width,
-                                       s.width, dq + q0 * s.width, s.width);
-          // dk (n, width) += dS^T q, dv += P^T dy: rows of the scores are now the long dimension.
-          detail::gemm_add_unpacked<T>({ds.data(), 1, kK, &zero, 1, m}, n, s.width, q.plain.data() + q0 * s.width,
-                                       s.width, dk + k0 * s.width, s.width);
-          detail::gemm_add_unpacked<T>({probabilities.data(), 1, kK, &zero, 1, m}, n, s.width, g, s.width,
-                                       dv + k0 * s.width, s.width);
-        }
-      }
+  if (s.queries == 0) {
+    std::fill_n(p.dk, s.batch * s.heads * key_size, T(0));
+    std::fill_n(p.dv, s.batch * s.heads * key_size, T(0));
+    return;
+  }
+  const int64_t parts = detail::attention_parts(s, kQ);
+  const Scratch<T> sums(parts == 1 ? 1 : s.batch * s.heads * parts * 2 * key_size);
+  parallel_for(s.batch * s.heads * parts, 1, [&](int64_t begin, int64_t end) {
+    const Scratch<T> scratch(detail::backward_scratch<T>(s.width));
+    for (int64_t t = begin; t < end; ++t) {
+      const int64_t h = t / parts, part = t % parts, at = h * size;
+      const int64_t first = blocks * part / parts, last = blocks * (part + 1) / parts;
+      T* dk = parts == 1 ? p.dk + h * key_size : sums.data() + t * key_size;
+      T* dv = parts == 1 ? p.dv + h * key_size : sums.data() + (s.batch * s.heads * parts + t) * key_size;
+      const AttentionBackward<T> head{p.q + at,
+                                      p.k + h * key_size,
+                                      p.v + h * key_size,
+                                      p.y + at,
+                                      p.lse + h * s.queries,
+                                      p.dy + at,
+                                      p.dq + at,
+                                      dk,
+                                      dv,
+                                      p.mask,
+                                      s};
+      for (int64_t b = first; b < last; ++b)
+        detail::attend_backward(head, detail::HiddenKeys(s, p.mask, h), b * kQ, (std::min)(kQ, s.queries - b * kQ),
+                                b == first, scratch.data());
     }
   });
+  if (parts == 1) return;
+  for (int64_t h = 0; h < s.batch * s.heads; ++h) {
+    detail::add_slots(sums.data() + h * parts * key_size, parts, key_size, p.dk + h * key_size);
+    detail::add_slots(sums.data() + (s.batch * s.heads + h) * parts * key_size, parts, key_size, p.dv + h * key_size);
+  }
 }
 
 }  // namespace clearsky::cpu

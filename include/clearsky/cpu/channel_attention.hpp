@@ -43,7 +43,31 @@ struct ChannelAttentionBackward {
 namespace detail {
 
 inline constexpr double kAttentionNormEps = 1e-12;
-inline constexpr int64_t kAttentionChunk = 256;  // pixels
+inline constexpr int64_t kAttentionChunk = 64;  // pixels, all of whose channels stay in the second-level cache
+inline constexpr int64_t kAttentionRun = 4;     // chunks, for which the small matrices are packed once
+
+/// The pixels behind those that are worked on, fetched piece by piece: heads take their channels in short pieces, far
+/// apart, which no hardware fetches ahead.
+template <class T>
+class PixelsAhead {
+ public:
+  /// @param x     the first of `count` pixels that are worked on, out of `left`
+  /// @param used  of the `row` elements of a pixel
+  PixelsAhead(const T* x, int64_t count, int64_t left, int64_t row, int64_t used, int64_t pieces)
+      : at_(x + count * row),
+        row_(row),
+        used_(used),
+        left_((std::min)(count, left - count)),
+        piece_((left_ + pieces - 1) / pieces) {}
+  void fetch() {
+    for (int64_t i = (std::min)(piece_, left_); i > 0; --i, --left_, at_ += row_)
+      for (int64_t c = 0; c < used_; c += 64 / int64_t(sizeof(T))) __builtin_prefetch(at_ + c, 0, 2);
+  }
+
+ private:
+  const T* at_;
+  int64_t row_, used_, left_, piece_;
+};
 
 /// c (d, d), added to: sum over pixels of a(p, i) b(p, j). `b_readable` elements may be read from b on: the last pixels
 /// are taken one by one where a whole vector would reach behind them.
@@ -89,23 +113,24 @@ void each_attention_chunk(int64_t batch, int64_t pixels, int64_t slots, Body&& b
 }
 
 inline int64_t attention_slots(int64_t pixels) {
-  return (std::max)(int64_t(1), (std::min)(int64_t(16), pixels / (2 * kAttentionChunk)));
+  return (std::max)(int64_t(1), (std::min)(int64_t(16), pixels / (8 * kAttentionChunk)));
 }
 
-/// y (pixels, d) written, = x (pixels, d) m^T where `transposed`, else x m; m (d, d). Pixels are y_step and x_step
-/// apart.
+/// y (pixels, d) written, = x (pixels, d) m^T where `transposed`, else x m; m (d, d), one per head. Pixels are y_step
+/// and x_step apart.
 template <class T>
 struct SmallProduct {
   Scratch<T> packed;
   PackedPanels<T> panels;
 
-  explicit SmallProduct(int64_t d) : packed(PackedPanels<T>{d, d}.elements()), panels{d, d} {}
+  SmallProduct(int64_t d, int64_t heads) : packed(heads * PackedPanels<T>{d, d}.elements()), panels{d, d} {}
 
-  void set(const T* m, bool transposed) {
+  T* of(int64_t head) const { return packed.data() + head * panels.elements(); }
+  void set(int64_t head, const T* m, bool transposed) {
     const int64_t d = panels.depth;
     for (int64_t p = 0; p < panels.panels(); ++p) {
       const int64_t w = panels.width(p), first = p * PackedPanels<T>::kWidth;
-      T* out = packed.data() + first * d;
+      T* out = of(head) + first * d;
       for (int64_t k = 0; k < d; ++k)
         for (int64_t j = 0; j < w; ++j) {
           const int64_t column = first + j;
@@ -113,9 +138,9 @@ struct SmallProduct {
         }
     }
   }
-  void multiply(const T* x, int64_t x_step, int64_t pixels, T* y, int64_t y_step) const {
+  void multiply(int64_t head, const T* x, int64_t x_step, int64_t pixels, T* y, int64_t y_step) const {
     const int64_t zero = 0;
-    panels.multiply({x, x_step, 1, &zero, 1, panels.depth}, pixels, packed.data(), y, y_step, nullptr, false);
+    panels.multiply({x, x_step, 1, &zero, 1, panels.depth}, pixels, of(head), y, y_step, nullptr, false);
   }
 };
 
@@ -135,7 +160,9 @@ void channel_attention_forward(const ChannelAttentionForward<T>& p) {
   detail::each_attention_chunk<T>(p.batch, p.pixels, slots, [&](int64_t n, int64_t slot, int64_t first, int64_t count) {
     T* s = parts.data() + (n * slots + slot) * part;
     const T* q = p.qkv + (n * p.pixels + first) * row;
+    detail::PixelsAhead<T> ahead(q, count, p.pixels - first, row, 2 * channels, heads);
     for (int64_t h = 0; h < heads; ++h) {
+      ahead.fetch();
       const T* k = q + channels + h * d;
       detail::outer_products(q + h * d, row, k, row, end_of_qkv - k, count, d, s + h * square);
     }
@@ -164,14 +191,20 @@ void channel_attention_forward(const ChannelAttentionForward<T>& p) {
   }
 
   const int64_t chunks = (p.pixels + detail::kAttentionChunk - 1) / detail::kAttentionChunk;
-  parallel_for(p.batch * chunks, (std::max)(int64_t(1), 64 / channels), [&](int64_t begin, int64_t end) {
-    detail::SmallProduct<T> product(d);
+  parallel_for(p.batch * chunks, detail::kAttentionRun, [&](int64_t begin, int64_t end) {
+    detail::SmallProduct<T> product(d, heads);
     for (int64_t t = begin; t < end; ++t) {
       const int64_t n = t / chunks, first = t % chunks * detail::kAttentionChunk;
       const int64_t count = (std::min)(detail::kAttentionChunk, p.pixels - first), at = n * p.pixels + first;
+      if (t == begin || first == 0)
+        for (int64_t h = 0; h < heads; ++h) product.set(h, p.state + (n * heads + h) * size + square, true);
+      const T* v = p.qkv + at * row + 2 * channels;
+      detail::PixelsAhead<T> ahead_v(v, count, p.pixels - first, row, channels, heads);
+      detail::PixelsAhead<T> ahead_y(p.y + at * channels, count, p.pixels - first, channels, channels, heads);
       for (int64_t h = 0; h < heads; ++h) {
-        product.set(p.state + (n * heads + h) * size + square, true);
-        product.multiply(p.qkv + at * row + 2 * channels + h * d, row, count, p.y + at * channels + h * d, channels);
+        ahead_v.fetch();
+        ahead_y.fetch();
+        product.multiply(h, v + h * d, row, count, p.y + at * channels + h * d, channels);
       }
     }
   });
@@ -191,7 +224,11 @@ void channel_attention_backward(const ChannelAttentionBackward<T>& p) {
   const T* const end_of_qkv = p.qkv + p.batch * p.pixels * row;
   detail::each_attention_chunk<T>(p.batch, p.pixels, slots, [&](int64_t n, int64_t slot, int64_t first, int64_t count) {
     const int64_t at = n * p.pixels + first;
+    detail::PixelsAhead<T> ahead_v(p.qkv + at * row + 2 * channels, count, p.pixels - first, row, channels, heads);
+    detail::PixelsAhead<T> ahead_dy(p.dy + at * channels, count, p.pixels - first, channels, channels, heads);
     for (int64_t h = 0; h < heads; ++h) {
+      ahead_v.fetch();
+      ahead_dy.fetch();
       const T* v = p.qkv + at * row + 2 * channels + h * d;
       detail::outer_products(p.dy + at * channels + h * d, channels, v, row, end_of_qkv - v, count, d,
                              parts.data() + (n * slots + slot) * part + h * square);
@@ -225,29 +262,36 @@ void channel_attention_backward(const ChannelAttentionBackward<T>& p) {
   }
 
   const int64_t chunks = (p.pixels + detail::kAttentionChunk - 1) / detail::kAttentionChunk;
-  parallel_for(p.batch * chunks, (std::max)(int64_t(1), 64 / channels), [&](int64_t begin, int64_t end) {
-    detail::SmallProduct<T> product(d);
+  parallel_for(p.batch * chunks, detail::kAttentionRun, [&](int64_t begin, int64_t end) {
+    detail::SmallProduct<T> of_k(d, heads), of_q(d, heads), of_dy(d, heads);
     for (int64_t t = begin; t < end; ++t) {
-      const int64_t n = t / chunks, first = t % chunks * detail::kAttentionChunk;
-      const int64_t count = (std::min)(detail::kAttentionChunk, p.pixels - first), at = n * p.pixels + first;
+      const int64_t n = t / chunks, first = t % chunks * detail::kAttentionChunk, left = p.pixels - first;
+      const int64_t count = (std::min)(detail::kAttentionChunk, left), at = n * p.pixels + first;
       const T *q = p.qkv + at * row, *k = q + channels, *ds = plans.data() + n * plan;
       T *dq = p.dqkv + at * row, *dk = dq + channels, *dv = dk + channels;
+      for (int64_t h = 0; (t == begin || first == 0) && h < heads; ++h) {
+        of_k.set(h, ds + h * square, true);
+        of_q.set(h, ds + h * square, false);
+        of_dy.set(h, p.state + (n * heads + h) * size + square, false);
+      }
+      detail::PixelsAhead<T> ahead(q, count, left, row, 2 * channels, heads), ahead_d(dq, count, left, row, row, heads);
+      detail::PixelsAhead<T> ahead_dy(p.dy + at * channels, count, left, channels, channels, heads);
       for (int64_t h = 0; h < heads; ++h) {
-        product.set(ds + h * square, true);
-        product.multiply(k + h * d, row, count, dq + h * d, row);
-        product.set(ds + h * square, false);
-        product.multiply(q + h * d, row, count, dk + h * d, row);
-        product.set(p.state + (n * heads + h) * size + square, false);
-        product.multiply(p.dy + at * channels + h * d, channels, count, dv + h * d, row);
+        ahead.fetch();
+        ahead_d.fetch();
+        ahead_dy.fetch();
+        of_k.multiply(h, k + h * d, row, count, dq + h * d, row);
+        of_q.multiply(h, q + h * d, row, count, dk + h * d, row);
+        of_dy.multiply(h, p.dy + at * channels + h * d, channels, count, dv + h * d, row);
       }
       const T* factors = ds + heads * square;
       for (int64_t i = 0; i < count; ++i)
         for (int64_t c = 0; c < 2 * channels; c += kLanes<T>) {
-          const int64_t left = 2 * channels - c;
+          const int64_t rest = 2 * channels - c;
           store_partial(dq + i * row + c,
-                        load_partial(dq + i * row + c, left) +
-                            load_partial(factors + c, left) * load_partial(q + i * row + c, left),
-                        left);
+                        load_partial(dq + i * row + c, rest) +
+                            load_partial(factors + c, rest) * load_partial(q + i * row + c, rest),
+                        rest);
         }
     }
   });

@@ -1,11 +1,13 @@
 #pragma once
 // Softmax of one pixel's classes at a time, for the losses that are fused with it.
 
+#include <algorithm>
 #include <cstdint>
 #include <utility>
 
 #include "clearsky/cpu/simd.hpp"
 #include "clearsky/cpu/simd_math.hpp"
+#include "clearsky/cpu/transpose.hpp"
 
 namespace clearsky::cpu::detail {
 
@@ -76,6 +78,50 @@ inline RowSoftmax<T> row_softmax(const T* x, int64_t classes, int64_t left, T* e
     sum += v;
   }
   return {top, sum_everywhere<T>(sum)};
+}
+
+/// Rows of few elements, turned so that each lane has a row: column c of up to kLanes rows at to + c * kLanes. What is
+/// one number per row is then one vector, and no lane waits for the others.
+/// @param left  elements from x to the end of the array; where there are enough, whole vectors are read
+/// @param to    (whole_vectors(columns), kLanes)  written; 0 in the lanes of missing rows, any value behind the columns
+template <class T>
+inline void load_turned(const T* x, int64_t rows, int64_t columns, int64_t left, T* to) {
+  constexpr int64_t kLane = kLanes<T>;
+  for (int64_t c = 0; c < columns; c += kLane) {
+    Vec<T> square[kLane];
+    CLEARSKY_UNROLL
+    for (int64_t r = 0; r < kLane; ++r) {
+      const int64_t at = r * columns + c;
+      square[r] = r >= rows ? Vec<T>{} : left - at >= kLane ? load(x + at) : load_partial(x + at, left - at);
+    }
+    transpose_square<T>(square);
+    CLEARSKY_UNROLL
+    for (int64_t k = 0; k < kLane; ++k) store(to + (c + k) * kLane, square[k]);
+  }
+}
+/// The way back.
+/// @param left  elements from y on that this call or a later one writes: those may be touched before their time
+template <class T>
+inline void store_turned(const T* from, int64_t rows, int64_t columns, int64_t left, T* y) {
+  constexpr int64_t kLane = kLanes<T>;
+  const auto take = [&](int64_t c, auto&& put) {
+    Vec<T> square[kLane];
+    CLEARSKY_UNROLL
+    for (int64_t k = 0; k < kLane; ++k) square[k] = load(from + (c + k) * kLane);
+    transpose_square<T>(square);
+    CLEARSKY_UNROLL
+    for (int64_t r = 0; r < kLane; ++r)
+      if (r < rows) put(r * columns + c, square[r]);
+  };
+  if (columns <= kLane) {  // what spills over a row's end is written by the next row
+    take(0, [&](int64_t at, Vec<T> v) {
+      if (left - at >= kLane) store(y + at, v);
+      else store_partial(y + at, v, (std::min)(columns, left - at));
+    });
+    return;
+  }
+  for (int64_t c = 0; c < columns; c += kLane)
+    take(c, [&](int64_t at, Vec<T> v) { store_partial(y + at, v, columns - c); });
 }
 
 /// Whole vectors where the `left` elements from y on have room for one; what spills is written later.

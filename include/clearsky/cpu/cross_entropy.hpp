@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
+#include <cstring>
 
 #include "clearsky/core/memory.hpp"
 #include "clearsky/core/threads.hpp"
@@ -64,6 +65,7 @@ inline FocalTerm focal_term(double u, double gamma) {
 template <class T, class Label>
 void cross_entropy(const CrossEntropy<T, Label>& p) {
   constexpr int64_t kLane = kLanes<T>;
+  using detail::IntOf;
   const int64_t classes = p.classes, padded = detail::whole_vectors<T>(classes);
   Scratch<T> weights(padded);
   double weight_total = 0;
@@ -77,10 +79,11 @@ void cross_entropy(const CrossEntropy<T, Label>& p) {
         detail::CrossEntropyPart part;
         Scratch<T> e(kLane * padded);
         for (int64_t first = begin; first < end; first += kLane) {
-          // As many rows as a vector has lanes: softmax of each, then what is one number per row for all at once.
+          // As many rows as a vector has lanes, each in a lane.
           const int64_t rows = (std::min)(kLane, end - first);
-          T own[kLanes<T>] = {}, sum[kLanes<T>], margin[kLanes<T>] = {}, top[kLanes<T>] = {};
-          std::fill_n(sum, kLane, T(1));  // what does not count: -log 1 = 0, with weight 0
+          T own[kLanes<T>] = {};
+          IntOf<T> labels[kLanes<T>];
+          std::fill_n(labels, kLane, IntOf<T>(-1));  // what does not count
           for (int64_t i = 0; i < rows; ++i) {
             const int64_t r = first + i;
             const auto label = int64_t(p.label[r]);
@@ -89,14 +92,23 @@ void cross_entropy(const CrossEntropy<T, Label>& p) {
               if (part.invalid < 0) part.invalid = r;
               continue;
             }
-            const T* x = p.x + r * classes;
-            const auto row = detail::row_softmax(x, classes, (p.rows - r) * classes, e.data() + i * padded);
             own[i] = weights[label];
-            sum[i] = row.sum[0];
-            top[i] = row.max[0];
-            margin[i] = x[label] - top[i];
+            labels[i] = IntOf<T>(label);
           }
-          const Vec<T> log_sum = vec_log<T>(load(sum)), u = load(margin) - log_sum, inverse = T(1) / load(sum);
+          VecInt<T> label;
+          std::memcpy(&label, labels, sizeof label);
+          const VecInt<T> counted = label >= VecInt<T>{};
+          detail::load_turned(p.x + first * classes, rows, classes, (p.rows - first) * classes, e.data());
+          Vec<T> top = load(e.data()), sum{}, margin{};
+          for (int64_t c = 1; c < classes; ++c) top = vec_max<T>(load(e.data() + c * kLane), top);
+          for (int64_t c = 0; c < classes; ++c) {
+            const Vec<T> shifted = load(e.data() + c * kLane) - top, power = vec_exp<T>(shifted);
+            margin = label == IntOf<T>(c) ? shifted : margin;
+            sum += power;
+            store(e.data() + c * kLane, power);
+          }
+          sum = counted ? sum : splat(T(1));  // -log 1 = 0, with weight 0
+          const Vec<T> log_sum = vec_log<T>(sum), u = margin - log_sum, inverse = T(1) / sum;
           part.weight += double(sum_lanes<T>(load(own)));
           Vec<T> pull = load(own) * T(1 - p.smoothing);
           if (p.gamma != 0) {
@@ -108,29 +120,21 @@ void cross_entropy(const CrossEntropy<T, Label>& p) {
           } else {
             part.loss -= double(sum_lanes<T>(pull * u));
           }
-          for (int64_t i = 0; i < rows; ++i) {
-            const int64_t r = first + i;
-            const auto label = int64_t(p.label[r]);
-            const bool counted = label != p.ignore_index && 0 <= label && label < classes;
-            if (p.smoothing != 0 && counted) {
-              double all = 0;  // sum_c w_c (-log p_c)
-              for (int64_t c = 0; c < classes; ++c)
-                all += double(weights[c]) * (double(log_sum[i]) - double(p.x[r * classes + c] - top[i]));
-              part.loss += spread * all;
-            }
-            if (p.d == nullptr) continue;
-            T* d = p.d + r * classes;
-            if (!counted) {
-              std::fill_n(d, classes, T(0));
-              continue;
-            }
-            const Vec<T> factor = splat((pull[i] + T(spread * weight_total)) * inverse[i]);
-            for (int64_t c = 0; c < classes; c += kLane)
-              detail::store_inside(
-                  d + c, Vec<T>(factor * load(e.data() + i * padded + c) - T(spread) * load(weights.data() + c)),
-                  (end - r) * classes - c);
-            d[label] -= pull[i];
+          for (int64_t i = 0; p.smoothing != 0 && i < rows; ++i) {
+            if (labels[i] < 0) continue;
+            double all = 0;  // sum_c w_c (-log p_c)
+            for (int64_t c = 0; c < classes; ++c)
+              all += double(weights[c]) * (double(log_sum[i]) - double(p.x[(first + i) * classes + c] - top[i]));
+            part.loss += spread * all;
           }
+          if (p.d == nullptr) continue;
+          const Vec<T> factor = (pull + T(spread * weight_total)) * inverse;
+          for (int64_t c = 0; c < classes; ++c) {
+            const Vec<T> d = factor * load(e.data() + c * kLane) - splat(T(spread) * weights[c]);
+            const Vec<T> own_class = label == IntOf<T>(c) ? pull : Vec<T>{};
+            store(e.data() + c * kLane, Vec<T>(counted ? d - own_class : Vec<T>{}));
+          }
+          detail::store_turned(e.data(), rows, classes, (end - first) * classes, p.d + first * classes);
         }
         return part;
       });

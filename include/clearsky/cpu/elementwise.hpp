@@ -159,8 +159,6 @@ struct Softplus {  // log(1 + e^x) = max(x, 0) + log1p(e^-|x|)
   }
 };
 
-inline constexpr double kInverseSqrt2 = 0.70710678118654752440;
-inline constexpr double kInverseSqrt2Pi = 0.39894228040143267794;
 
 /// gelu(x) = x Phi(x), Phi the normal distribution.  Order 0, 1 or 2: the function or a derivative.
 ///     gelu' = Phi + x phi        gelu'' = phi (2 - x^2)
@@ -169,7 +167,7 @@ struct Gelu {
   template <class V> V operator()(V x) const {
     using T = std::decay_t<decltype(x[0])>;
     V distribution, density;
-    vec_normal<T>(x, distribution, density);
+    vec_normal<T>(x, distribution, density);  // what is not used is left out when compiled
     if constexpr (Order == 0) return x * distribution;
     else if constexpr (Order == 1) return distribution + x * density;
     else return density * (T(2) - x * x);

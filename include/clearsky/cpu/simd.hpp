@@ -95,12 +95,22 @@ template <class T>
 inline Vec<T> select(VecInt<T> mask, Vec<T> a, Vec<T> b) {
   return mask ? a : b;
 }
+/// a > b ? a : b: b where either is NaN.
 template <class T>
 inline Vec<T> vec_max(Vec<T> a, Vec<T> b) {
+#if defined(__AVX512F__)  // one instruction, which g++ does not find; the form with a mask, of whose plain one it warns
+  if constexpr (std::is_same_v<T, float>) return _mm512_maskz_max_ps(__mmask16(-1), a, b);
+  if constexpr (std::is_same_v<T, double>) return _mm512_maskz_max_pd(__mmask8(-1), a, b);
+#endif
   return a > b ? a : b;
 }
+/// a < b ? a : b: b where either is NaN.
 template <class T>
 inline Vec<T> vec_min(Vec<T> a, Vec<T> b) {
+#if defined(__AVX512F__)
+  if constexpr (std::is_same_v<T, float>) return _mm512_maskz_min_ps(__mmask16(-1), a, b);
+  if constexpr (std::is_same_v<T, double>) return _mm512_maskz_min_pd(__mmask8(-1), a, b);
+#endif
   return a < b ? a : b;
 }
 

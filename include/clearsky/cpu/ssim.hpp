@@ -85,13 +85,52 @@ inline Vec<T> load_inside(const T* p, int64_t left) {
   return left >= kLanes<T> ? load(p) : load_partial(p, left);
 }
 
-/// sum over t of w[t] * row[i + (t - radius) channels]
+/// sum over t of w[t] * x[t step], t from -radius to radius. The window is symmetric: its two ends are added first.
 template <class T>
-inline Vec<T> ssim_along_width(const SsimWindow<T>& w, const T* row, int64_t channels) {
-  Vec<T> sum{};
-  for (int64_t t = 0; t < kSsimTaps; ++t) sum += w.weight[t] * load(row + (t - kSsimRadius) * channels);
+inline Vec<T> ssim_sum(const SsimWindow<T>& w, const T* x, int64_t step) {
+  Vec<T> sum = w.weight[kSsimRadius] * load(x);
+  CLEARSKY_UNROLL
+  for (int64_t t = 1; t <= kSsimRadius; ++t)
+    sum += w.weight[kSsimRadius + t] * (load(x - t * step) + load(x + t * step));
   return sum;
 }
+
+/// The images' four maps, filtered along the height.
+template <class T>
+struct SsimMaps {
+  Vec<T> x{}, y{}, squares{}, product{};
+
+  /// Of pixels with the whole window inside.
+  static SsimMaps inside(const SsimWindow<T>& w, const T* x, const T* y, int64_t row) {
+    const Vec<T> a = load(x), b = load(y);
+    const T centre = w.weight[kSsimRadius];
+    SsimMaps m{centre * a, centre * b, centre * (a * a + b * b), centre * (a * b)};
+    CLEARSKY_UNROLL
+    for (int64_t t = 1; t <= kSsimRadius; ++t) {
+      const T weight = w.weight[kSsimRadius + t];
+      const Vec<T> a1 = load(x - t * row), a2 = load(x + t * row), b1 = load(y - t * row), b2 = load(y + t * row);
+      m.x += weight * (a1 + a2);
+      m.y += weight * (b1 + b2);
+      m.squares += weight * (a1 * a1 + a2 * a2 + b1 * b1 + b2 * b2);
+      m.product += weight * (a1 * b1 + a2 * b2);
+    }
+    return m;
+  }
+  /// Of rows `first` to `last` around the pixels.
+  static SsimMaps cut(const SsimWindow<T>& w, const T* x, const T* y, int64_t row, int64_t first, int64_t last,
+                      int64_t left) {
+    SsimMaps m;
+    for (int64_t t = first; t <= last; ++t) {
+      const Vec<T> a = load_inside(x + t * row, left - t * row), b = load_inside(y + t * row, left - t * row);
+      const T weight = w.weight[t + kSsimRadius];
+      m.x += weight * a;
+      m.y += weight * b;
+      m.squares += weight * (a * a + b * b);
+      m.product += weight * (a * b);
+    }
+    return m;
+  }
+};
 
 }  // namespace detail
 
@@ -119,30 +158,24 @@ void ssim_forward(const SsimForward<T>& p) {
           const int64_t h = r % p.height;
           const int64_t first = (std::max)(-kSsimRadius, -h), last = (std::min)(kSsimRadius, p.height - 1 - h);
           for (int64_t i = 0; i < row; i += kLane) {
-            Vec<T> mx{}, my{}, squares{}, product{};
-            for (int64_t t = first; t <= last; ++t) {
-              const int64_t at = (r + t) * row + i;
-              const Vec<T> a = detail::load_inside(p.x + at, numel - at), b = detail::load_inside(p.y + at, numel - at);
-              const T weight = w.weight[t + kSsimRadius];
-              mx += weight * a;
-              my += weight * b;
-              squares += weight * (a * a + b * b);
-              product += weight * (a * b);
-            }
-            store(rows.row(0) + i, mx);
-            store(rows.row(1) + i, my);
-            store(rows.row(2) + i, squares);
-            store(rows.row(3) + i, product);
+            const int64_t at = r * row + i, left = numel - at;
+            const bool inside = last - first == 2 * kSsimRadius && left >= kSsimRadius * row + kLane;
+            const auto maps = inside ? detail::SsimMaps<T>::inside(w, p.x + at, p.y + at, row)
+                                     : detail::SsimMaps<T>::cut(w, p.x + at, p.y + at, row, first, last, left);
+            store(rows.row(0) + i, maps.x);
+            store(rows.row(1) + i, maps.y);
+            store(rows.row(2) + i, maps.squares);
+            store(rows.row(3) + i, maps.product);
           }
           rows.clear_behind();
 
           Vec<T> row_sum{};
           T rest = 0;
           for (int64_t i = 0; i < row; i += kLane) {
-            const Vec<T> mx = detail::ssim_along_width(w, rows.row(0) + i, p.channels);
-            const Vec<T> my = detail::ssim_along_width(w, rows.row(1) + i, p.channels);
-            const Vec<T> squares = detail::ssim_along_width(w, rows.row(2) + i, p.channels);
-            const Vec<T> product = detail::ssim_along_width(w, rows.row(3) + i, p.channels);
+            const Vec<T> mx = detail::ssim_sum(w, rows.row(0) + i, p.channels);
+            const Vec<T> my = detail::ssim_sum(w, rows.row(1) + i, p.channels);
+            const Vec<T> squares = detail::ssim_sum(w, rows.row(2) + i, p.channels);
+            const Vec<T> product = detail::ssim_sum(w, rows.row(3) + i, p.channels);
             const Vec<T> m_product = mx * my, m_squares = mx * mx + my * my;
             const Vec<T> a1 = T(2) * m_product + T(kSsimC1), a2 = T(2) * (product - m_product) + T(kSsimC2);
             const Vec<T> b1 = m_squares + T(kSsimC1), b2 = (squares - m_squares) + T(kSsimC2);
@@ -179,6 +212,13 @@ void ssim_backward(const SsimBackward<T>& p) {
       const int64_t first = (std::max)(-kSsimRadius, -h), last = (std::min)(kSsimRadius, p.height - 1 - h);
       for (int64_t i = 0; i < row; i += kLane) {
         Vec<T> mean{}, squares{}, product{};
+        const int64_t here = r * row + i;
+        if (last - first == 2 * kSsimRadius && numel - here >= kSsimRadius * row + kLane) {
+          store(rows.row(0) + i, detail::ssim_sum(w, p.d_mean + here, row));
+          store(rows.row(1) + i, detail::ssim_sum(w, p.d_squares + here, row));
+          store(rows.row(2) + i, detail::ssim_sum(w, p.d_product + here, row));
+          continue;
+        }
         for (int64_t t = first; t <= last; ++t) {
           const int64_t at = (r + t) * row + i, left = numel - at;
           const T weight = w.weight[t + kSsimRadius];
@@ -193,9 +233,9 @@ void ssim_backward(const SsimBackward<T>& p) {
       rows.clear_behind();
       for (int64_t i = 0; i < row; i += kLane) {
         const int64_t at = r * row + i, left = row - i;
-        const Vec<T> mean = detail::ssim_along_width(w, rows.row(0) + i, p.channels);
-        const Vec<T> squares = detail::ssim_along_width(w, rows.row(1) + i, p.channels);
-        const Vec<T> product = detail::ssim_along_width(w, rows.row(2) + i, p.channels);
+        const Vec<T> mean = detail::ssim_sum(w, rows.row(0) + i, p.channels);
+        const Vec<T> squares = detail::ssim_sum(w, rows.row(1) + i, p.channels);
+        const Vec<T> product = detail::ssim_sum(w, rows.row(2) + i, p.channels);
         const Vec<T> x = detail::load_inside(p.x + at, numel - at),
                      other = detail::load_inside(p.other + at, numel - at);
         store_partial(p.dx + at, Vec<T>(scale * (mean + T(2) * x * squares + other * product)), left);

@@ -19,6 +19,20 @@ Tensor<T> softmax_forward(const Tensor<T>& x, int64_t dim, bool logarithm) {
 }
 
 template <class T>
+inline Kernel<cpu::SoftmaxBackward<T>> softmax_backward_kernel{"softmax_backward", cpu::softmax_backward<T>};
+
+/// One pass; undefined where the gradient will itself be differentiated, or the device has no kernel for it.
+template <class T>
+Tensor<T> softmax_backward(const Tensor<T>& y, const Tensor<T>& g, int64_t dim, bool logarithm) {
+  if (grad_enabled() || !softmax_backward_kernel<T>.exists_on(y.device())) return {};
+  const Tensor<T> dy = contiguous(g);
+  const Around a(y.shape(), dim);
+  Tensor<T> dx(y.shape(), y.device());
+  softmax_backward_kernel<T>(y.device(), {y.data(), dy.data(), dx.mutable_data(), a.outer, a.n, a.inner, logarithm});
+  return dx;
+}
+
+template <class T>
 struct SoftmaxOp {
   static constexpr const char* kName = "softmax";
   int64_t dim;
@@ -29,7 +43,8 @@ struct SoftmaxOp {
   }
   /// dx_i = y_i (g_i - sum_j g_j y_j)
   Grads<T, 1> backward(const Saved<T>& saved, const Tensor<T>& g) const {
-    const Tensor<T> y = saved[0];
+    const Tensor<T> y = saved[0], dx = softmax_backward(y, g, dim, false);
+    if (dx.defined()) return {dx};
     return {y * (g - sum(g * y, {dim}, KeepDim::yes))};
   }
 };
@@ -45,7 +60,9 @@ struct LogSoftmaxOp {
   }
   /// dx_i = g_i - e^(y_i) sum_j g_j
   Grads<T, 1> backward(const Saved<T>& saved, const Tensor<T>& g) const {
-    return {g - exp(saved[0]) * sum(g, {dim}, KeepDim::yes)};
+    const Tensor<T> y = saved[0], dx = softmax_backward(y, g, dim, true);
+    if (dx.defined()) return {dx};
+    return {g - exp(y) * sum(g, {dim}, KeepDim::yes)};
   }
 };
 
