@@ -29,6 +29,7 @@
 #include "clearsky/ops/prompt_fusion.hpp"
 #include "clearsky/ops/reduce.hpp"
 #include "clearsky/ops/resize.hpp"
+#include "clearsky/ops/restormer.hpp"
 #include "clearsky/ops/softmax.hpp"
 #include "clearsky/ops/ssim.hpp"
 #include "clearsky/ops/view.hpp"

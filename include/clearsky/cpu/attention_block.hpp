@@ -161,8 +161,8 @@ struct AttentionPlan {
       const T* normal = p.state + (image * heads + h) * size;
       const T *a = normal + square, *q_inverse = a + square, *k_inverse = q_inverse + d;
       const PackedWeight<T> turned(a, 1, d, d, d);
-      turned.multiply(dm + h * d, channels, channels, dproject + h * d, channels, image == 0 ? nullptr : dproject + h * d,
-                      channels);
+      turned.multiply(dm + h * d, channels, channels, dproject + h * d, channels,
+                      image == 0 ? nullptr : dproject + h * d, channels);
       std::fill_n(da.data(), square, T(0));
       add_outer_products(p.project + h * d, channels, d, dm + h * d, channels, d, channels, da.data());
       for (int64_t i = 0; i < d; ++i) {
@@ -234,10 +234,9 @@ void attention_block_backward(const AttentionBlockBackward<T>& p) {
             for (int64_t c = 0; c < step; c += kLanes<T>) {
               T* const at = to + w * e.expanded + c;
               const int64_t left = step - c;
-              store_partial(at,
-                            load_partial(at, left) +
-                                load_partial(factors + c, left) * load_partial(q + w * step + c, left),
-                            left);
+              store_partial(
+                  at, load_partial(at, left) + load_partial(factors + c, left) * load_partial(q + w * step + c, left),
+                  left);
             }
         }
       };

@@ -8,6 +8,9 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "clearsky/core/memory.hpp"
+#include "clearsky/cpu/stencil.hpp"
+
 namespace clearsky::cpu::detail {
 
 struct Cut {

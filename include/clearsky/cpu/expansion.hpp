@@ -10,10 +10,10 @@
 #include <cstdint>
 
 #include "clearsky/cpu/conv_depthwise.hpp"
+#include "clearsky/cpu/cut.hpp"
 #include "clearsky/cpu/gemm.hpp"
 #include "clearsky/cpu/norm_rows.hpp"
 #include "clearsky/cpu/stencil.hpp"
-#include "clearsky/cpu/cut.hpp"
 
 namespace clearsky::cpu {
 
@@ -73,9 +73,8 @@ void add_outer_products(const T* a, int64_t a_step, int64_t m, const T* b, int64
                         T* c) {
   constexpr int64_t kPiece = 128;
   for (int64_t p = 0; p < pixels; p += kPiece)
-    gemm_add_unpacked<T>(
-        {a + p * a_step, 1, a_step, &kOneSegment, 1, (std::min)(kPiece, pixels - p)}, m, n, b + p * b_step, b_step, c,
-        n);
+    gemm_add_unpacked<T>({a + p * a_step, 1, a_step, &kOneSegment, 1, (std::min)(kPiece, pixels - p)}, m, n,
+                         b + p * b_step, b_step, c, n);
 }
 
 /// Readable elements that add_outer_products wants behind b.
@@ -99,8 +98,7 @@ class ExpandedRows {
       normalise_rows<T>(p_.x + (row + ring.from) * p_.channels, pixels, p_.channels, p_.gamma, p_.beta, p_.eps,
                         normed_.data(), nullptr);
       weight_.multiply(normed_.data(), p_.channels, pixels, ring.row(h), p_.expanded);
-      if (kept_ != nullptr && ring.unit.top <= h && h < ring.unit.bottom)
-        keep(row, h);
+      if (kept_ != nullptr && ring.unit.top <= h && h < ring.unit.bottom) keep(row, h);
     }
   }
   /// A row that was made while the unit before was taken is kept when its own comes.
@@ -152,8 +150,8 @@ StencilRows<T> kept_rows(const T* u, const Expansion<T>& p, int64_t image, int64
   StencilRows<T> s{};
   for (int64_t i = 0; i < 4; ++i) {
     const int64_t source = h - 1 + i;
-    s.x[i] = source < 0 || source >= p.height ? nullptr
-                                              : u + ((image * p.height + source) * p.width + from) * p.expanded;
+    s.x[i] =
+        source < 0 || source >= p.height ? nullptr : u + ((image * p.height + source) * p.width + from) * p.expanded;
   }
   s.step = p.expanded;
   s.left = from > 0;

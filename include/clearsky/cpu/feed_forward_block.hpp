@@ -46,13 +46,12 @@ void feed_forward_block_forward(const FeedForwardBlockForward<T>& p) {
       const int64_t width = ring.unit.right - ring.unit.left;
       detail::each_pair(first, last, [&](int64_t h, bool two) {
         T* const to = gates.data() + (h - first) * width * hidden;
-        detail::each_stencil<T, 2>(
-            ring.around(h, 2), two, taps.data(), e.expanded,
-            [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
-              Vec<T> distribution, density;
-              vec_normal<T>(a, distribution, density);
-              store_partial(to + (r * width + w) * hidden + c, a * distribution * b, count);
-            });
+        detail::each_stencil<T, 2>(ring.around(h, 2), two, taps.data(), e.expanded,
+                                   [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
+                                     Vec<T> distribution, density;
+                                     vec_normal<T>(a, distribution, density);
+                                     store_partial(to + (r * width + w) * hidden + c, a * distribution * b, count);
+                                   });
       });
       for (int64_t h = first; h < last; ++h) {
         const int64_t at = ((ring.unit.image * e.height + h) * e.width + ring.unit.left) * channels;

@@ -162,8 +162,8 @@ template <class T>
         const Vec<T> xhat = (load_partial(x + at, left) - means[i]) * roots[i], g = load_partial(dn + at, left);
         to_gamma += g * xhat;
         to_beta += g;
-        store_partial(dx + at,
-                      load_partial(past + at, left) + (g * factor - mean_h[i] - xhat * mean_hx[i]) * roots[i], left);
+        store_partial(dx + at, load_partial(past + at, left) + (g * factor - mean_h[i] - xhat * mean_hx[i]) * roots[i],
+                      left);
       }
       store_partial(dgamma + c, to_gamma, left);
       store_partial(dbeta + c, to_beta, left);

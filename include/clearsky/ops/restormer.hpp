@@ -1,7 +1,7 @@
 #pragma once
-// The two halves of Restormer's block as one operation each, on the CPU: a block that is put together from convolutions,
-// norms and gates reads and writes its feature maps some thirty times, these six times, and keep less than half of it
-// for backward.
+// The two halves of Restormer's block as one operation each, on the CPU: a block that is put together from
+// convolutions, norms and gates reads and writes its feature maps some thirty times, these six times, and keep less
+// than half of it for backward.
 
 #include "clearsky/cpu/attention_block.hpp"
 #include "clearsky/cpu/feed_forward_block.hpp"
@@ -36,8 +36,8 @@ inline Kernel<cpu::FeedForwardBlockBackward<T>> feed_forward_block_backward{"fee
 /// The five tensors in their order: x, gamma, beta, pointwise, depthwise; all dense.
 template <class T>
 cpu::Expansion<T> expansion_of(const Tensor<T> (&t)[5], T eps) {
-  return {t[0].data(),    t[1].data(),    t[2].data(),    t[3].data(),    t[4].data(), t[0].size(0),
-          t[0].size(1),   t[0].size(2),   t[0].size(3),   t[3].size(0),   eps};
+  return {t[0].data(),  t[1].data(),  t[2].data(),  t[3].data(),  t[4].data(), t[0].size(0),
+          t[0].size(1), t[0].size(2), t[0].size(3), t[3].size(0), eps};
 }
 
 /// New tensors for the gradients that are asked for, and the pointers to them.
@@ -179,11 +179,11 @@ Tensor<T> restormer_attention(const Tensor<T>& x, const ExpansionWeights<T>& exp
 template <class T>
 Tensor<T> restormer_feed_forward(const Tensor<T>& x, const ExpansionWeights<T>& expansion,
                                  const Tensor<T>& projection) {
-  CLEARSKY_CHECK(ShapeError,
-                 projection.rank() == 4 && x.rank() == 4 &&
-                     projection.shape() == (Shape{x.size(3), 1, 1, projection.size(3)}),
-                 "restormer_feed_forward: projection ", projection.shape(), " for input ", x.shape(),
-                 "; it must be (C, 1, 1, hidden) for (N, H, W, C)");
+  CLEARSKY_CHECK(
+      ShapeError,
+      projection.rank() == 4 && x.rank() == 4 && projection.shape() == (Shape{x.size(3), 1, 1, projection.size(3)}),
+      "restormer_feed_forward: projection ", projection.shape(), " for input ", x.shape(),
+      "; it must be (C, 1, 1, hidden) for (N, H, W, C)");
   detail::check_expansion("restormer_feed_forward", x, expansion, 2 * projection.size(3));
   return apply(detail::RestormerFeedForwardOp<T>{T(expansion.eps)}, x, expansion.gamma, expansion.beta,
                expansion.pointwise, expansion.depthwise, projection);

@@ -76,11 +76,10 @@ struct RestormerBlock {
   }
   /// The same in two operations; on the CPU only.
   Tensor<T> fused(const Tensor<T>& x) const {
-    const Tensor<T> y = restormer_attention<T>(
-        x,
-        {norm1.weight.value, norm1.bias.value, attention.qkv.weight.value, attention.qkv_depthwise.weight.value,
-         norm1.eps},
-        attention.temperature.value, attention.projection.weight.value);
+    const Tensor<T> y = restormer_attention<T>(x,
+                                               {norm1.weight.value, norm1.bias.value, attention.qkv.weight.value,
+                                                attention.qkv_depthwise.weight.value, norm1.eps},
+                                               attention.temperature.value, attention.projection.weight.value);
     return restormer_feed_forward<T>(y,
                                      {norm2.weight.value, norm2.bias.value, feed_forward.expand.weight.value,
                                       feed_forward.depthwise.weight.value, norm2.eps},
