@@ -59,6 +59,7 @@ TEST_CASE("cross_entropy") {
        .reference = reference,
        .samples = {{.inputs = {{2, 3, 4, 5}}, .attrs = {{"ignore", 1}}},
                    {.inputs = {{7, 3}}, .attrs = {{"ignore", 1}, {"weights", 1}}},
+                   {.inputs = {{2, 9, 35}}, .attrs = {{"ignore", 1}, {"weights", 1}}},  // several vectors of classes
                    {.inputs = {{6, 4}}, .attrs = {{"ignore", 1}, {"weights", 1}, {"smoothing", 0.2}}},
                    {.inputs = {{5, 37}}, .attrs = {{"smoothing", 1}}},  // several vectors of classes
                    {.inputs = {{4, 1}}},                                // one class: nothing to learn
@@ -134,6 +135,20 @@ TEST_CASE("cross_entropy carries a NaN") {
   Tensor<float> x = randn<float>({3, 4}, Key{1});
   x.mutable_data()[6] = std::numeric_limits<float>::quiet_NaN();
   CHECK(std::isnan(cross_entropy(x, Tensor<int64_t>({3}, {0, 1, 2})).item()));
+}
+
+TEST_CASE("cross_entropy does not look at the scores of ignored pixels") {
+  Tensor<float> x = randn<float>({3, 4}, Key{1}).set_requires_grad();
+  const float inf = std::numeric_limits<float>::infinity();
+  for (int64_t c = 0; c < 4; ++c) x.mutable_data()[4 + c] = c == 2 ? inf : std::numeric_limits<float>::quiet_NaN();
+  for (double gamma : {0.0, 2.0}) {
+    const Tensor<uint8_t> label({3}, {0, 255, 2});
+    const Tensor<float> loss = gamma == 0 ? cross_entropy(x, label) : focal_loss(x, label, gamma);
+    CHECK(std::isfinite(loss.item()));
+    x.set_grad({});
+    loss.backward();
+    for (int64_t i = 0; i < 12; ++i) CHECK((x.grad().data()[i] == 0) == (i / 4 == 1));
+  }
 }
 
 }  // namespace

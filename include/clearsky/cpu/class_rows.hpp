@@ -1,7 +1,6 @@
 #pragma once
 // Softmax of one pixel's classes at a time, for the losses that are fused with it.
 
-#include <algorithm>
 #include <cstdint>
 #include <utility>
 
@@ -116,7 +115,7 @@ inline void store_turned(const T* from, int64_t rows, int64_t columns, int64_t l
   if (columns <= kLane) {  // what spills over a row's end is written by the next row
     take(0, [&](int64_t at, Vec<T> v) {
       if (left - at >= kLane) store(y + at, v);
-      else store_partial(y + at, v, (std::min)(columns, left - at));
+      else store_partial(y + at, v, left - at);
     });
     return;
   }
