@@ -92,8 +92,8 @@ TEST_CASE("scaled_dot_product_attention") {
                    sample(1, 2, 6, 3, 4, {{"causal", 1}}),  // fewer: the first three queries see nothing
                    sample(1, 2, 49, 129, 3, {}, false),     // one past the borders of both blocks
                    sample(2, 1, 131, 300, 19, {}, false),   // several blocks of both
-                   sample(1, 2, 300, 70, 33, {}, false),    // gradients of keys from several parts of the queries
-                   sample(1, 1, 600, 65, 3, {}, false),     // whose last key is alone in its block
+                   sample(1, 1, 300, 70, 33, {}, false),    // gradients of keys from several parts of the queries
+                   sample(1, 1, 300, 129, 3, {}, false),    // whose last key is alone in its block
                    sample(1, 1, 200, 200, 5, {{"causal", 1}}, false),
                    sample(1, 1, 270, 300, 16, {{"causal", 1}}, false),  // keys that a block of queries does not see
                    sample(1, 2, 300, 130, 5, {{"causal", 1}}, false)},
@@ -198,14 +198,14 @@ TEST_CASE("scaled_dot_product_attention of large scores and of NaN") {
 
 TEST_CASE("scaled_dot_product_attention of NaN in one query or key") {
   // A NaN of a query stays in its row; that of a key reaches every query that sees it, and no other.
-  const int64_t n = 70;
+  const int64_t n = 140;
   Tensor<> q = randn<float>({1, 1, n, 4}, Key{1}), k = randn<float>({1, 1, n, 4}, Key{2}), v = k.clone();
   q.mutable_data()[3 * 4 + 1] = NAN;
-  k.mutable_data()[66 * 4] = NAN;  // in the second block of keys
+  k.mutable_data()[130 * 4] = NAN;  // in the second block of keys
   AttentionOptions<float> options;
   options.causal = true;
   const Tensor<> y = scaled_dot_product_attention(q, k, v, options);
-  for (int64_t i = 0; i < n; ++i) CHECK(std::isnan(y.data()[i * 4]) == (i == 3 || i >= 66));
+  for (int64_t i = 0; i < n; ++i) CHECK(std::isnan(y.data()[i * 4]) == (i == 3 || i >= 130));
 }
 
 TEST_CASE("window_attention") {

@@ -58,8 +58,8 @@ struct AttentionBackward {
 namespace detail {
 
 // Queries lie along the lanes, so that a row's maximum and sum need no sum over lanes: the scores are kept as
-// (keys, queries), in panels as wide as a tile of cpu/gemm.hpp. A block of scores stays in the first-level cache.
-inline constexpr int64_t kQueryPanels = 2, kKeyBlock = 64;
+// (keys, queries), in panels as wide as a tile of cpu/gemm.hpp. A panel of a block of keys fits the first-level cache.
+inline constexpr int64_t kQueryPanels = 2, kKeyBlock = 128;
 template <class T>
 inline constexpr int64_t kQueryBlock = kQueryPanels* kTileColumns<T>;
 
