@@ -1,0 +1,163 @@
+#!/usr/bin/env python3
+"""Writes the tables and the picture of docs/performance.md from bench/results/peers.json: python3 bench/peers/table.py
+
+--check only says whether the page has what the results say (a test does this). Targets are those the project has set
+itself; a row that misses one says so in the table.
+"""
+
+import json
+import math
+import pathlib
+import re
+import sys
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+RESULTS, PAGE = ROOT / "bench/results/peers.json", ROOT / "docs/performance.md"
+PICTURE = ROOT / "docs/images/roofline.svg"
+
+
+def target(row):
+    """(least ratio to the peer, most times the limit or None)"""
+    name, kind = row["name"], row["kind"]
+    if kind == "model":
+        return 3.0, None
+    if kind == "model_naf":
+        return 2.5, None
+    limit = 1.5 if name.startswith(("conv", "depthwise")) else 2.0
+    if kind == "conv3x3_forward":
+        return 1.4, limit
+    if kind == "attention" and name.endswith("forward_backward"):
+        return 3.0, limit
+    return 1.0, limit
+
+
+def misses(row):
+    ratio, limit = target(row)
+    out = []
+    if row.get("ratio", math.inf) < ratio:
+        out.append(f"{ratio:g}x the peer")
+    if limit and row["ours_ms"] > limit * row["limit_ms"]:
+        out.append(f"{limit:g}x the limit")
+    return " and ".join(out) or "reached"
+
+
+def peer_name(row):
+    return row["peer"].split()[-1] if "peer" in row else "-"
+
+
+def operations(data, threads):
+    lines = ["| row | ours, ms | PyTorch, ms | its mode | ratio | limit, ms | ours / limit | target |", "|---|--:|--:|---|--:|--:|--:|---|"]
+    for r in data["rows"]:
+        if r["threads"] != threads or r["kind"] in ("model", "model_naf", "scaling") or "peer" not in r:
+            continue
+        reached = misses(r)
+        lines.append(f"| {r['name']} | {r['ours_ms']:.2f} | {r['peer_ms']:.2f} | {peer_name(r)} | {r['ratio']:.2f} | {r['limit_ms']:.2f} | "
+                     f"{r['ours_ms'] / r['limit_ms']:.2f} | {reached if reached == 'reached' else 'missed: ' + reached} |")
+    return lines
+
+
+def models(data):
+    lines = ["| row | threads | ours, ms | PyTorch, ms | ratio | limit, ms | ours / limit | ours, MB | PyTorch, MB | memory | target |",
+             "|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|"]
+    for r in data["rows"]:
+        if r["kind"] not in ("model", "model_naf") or "peer" not in r:
+            continue
+        least = 0.5 if "inference" in r["name"] else 0.4
+        missed = [] if misses(r) == "reached" else [misses(r)]
+        share = r["ours_mb"] / r["peer_mb"] if r.get("peer_mb") else None
+        if share and share > least:
+            missed.append(f"{least:g}x the memory")
+        lines.append(f"| {r['name']} | {r['threads']} | {r['ours_ms']:.0f} | {r['peer_ms']:.0f} | {r['ratio']:.2f} | {r['limit_ms']:.0f} | "
+                     f"{r['ours_ms'] / r['limit_ms']:.2f} | {r.get('ours_mb', 0):.0f} | {r.get('peer_mb', 0):.0f} | {share or 0:.2f} | "
+                     f"{'missed: ' + ', '.join(missed) if missed else 'reached'} |")
+    return lines
+
+
+def threads_gain(data):
+    """Two threads against one, from the same run."""
+    one = {r["name"]: r["ours_ms"] for r in data["rows"] if r["threads"] == 1}
+    lines = ["| row | 1 thread, ms | 2 threads, ms | gain | target 1.8 |", "|---|--:|--:|--:|---|"]
+    for r in data["rows"]:
+        if r["threads"] == 2 and r["name"] in one and r["kind"] in ("model", "model_naf"):
+            gain = one[r["name"]] / r["ours_ms"]
+            lines.append(f"| {r['name']} | {one[r['name']]:.0f} | {r['ours_ms']:.0f} | {gain:.2f} | {'reached' if gain >= 1.8 else 'missed'} |")
+    return lines
+
+
+def growth(data):
+    lines = ["| work | grows with | threads | exponent | points: size, ms | target 1.05 |", "|---|---|--:|--:|---|---|"]
+    for key, fit in data["scaling"].items():
+        work, what, threads = key.split(".")
+        points = ", ".join(f"{int(x)}: {y:.1f}" for x, y in fit["points"])
+        lines.append(f"| {work} | {what} | {threads.split('_')[1]} | {fit['exponent']:.3f} | {points} | {'reached' if fit['exponent'] <= 1.05 else 'missed'} |")
+    return lines
+
+
+def made_by(data):
+    m, t = data["made_by"], data["machine"]["threads_2"]
+    return [f"Commit {m['commit']}, {m['cpu']}, {m['compiler']}, {m['peer']}; two threads measured in the same run: {t['gflops']:.0f} GFLOP/s "
+            f"(multiply-adds on registers), copies {t['l2_gb_per_s']:.0f} GB/s in the second-level cache, {t['l3_gb_per_s']:.0f} in the third, "
+            f"{t['dram_gb_per_s']:.0f} from memory (read and written bytes)."]
+
+
+def roofline(data):
+    """Intensity against speed, both logarithmic: a point per operation, two threads."""
+    machine = data["machine"]["threads_2"]
+    width, height, left, bottom = 860, 520, 70, 470
+    low_x, high_x, low_y, high_y = -2.5, 9.0, 0.0, 9.0  # powers of two: FLOP per byte, GFLOP/s
+
+    def x(v):
+        return left + (math.log2(v) - low_x) / (high_x - low_x) * (width - left - 20)
+
+    def y(v):
+        return bottom - (math.log2(v) - low_y) / (high_y - low_y) * (bottom - 20)
+
+    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" font-family="sans-serif" font-size="12">',
+           f'<rect width="{width}" height="{height}" fill="white"/>']
+    for p in range(math.ceil(low_x), math.floor(high_x) + 1):
+        out.append(f'<line x1="{x(2**p):.1f}" y1="20" x2="{x(2**p):.1f}" y2="{bottom}" stroke="#eee"/>'
+                   f'<text x="{x(2**p):.1f}" y="{bottom + 16}" text-anchor="middle">{2**p:g}</text>')
+    for p in range(int(low_y), int(high_y) + 1):
+        out.append(f'<line x1="{left}" y1="{y(2**p):.1f}" x2="{width - 20}" y2="{y(2**p):.1f}" stroke="#eee"/>'
+                   f'<text x="{left - 6}" y="{y(2**p) + 4:.1f}" text-anchor="end">{2**p}</text>')
+    for level, colour in (("l2", "#7a9"), ("l3", "#79b"), ("dram", "#b77")):
+        gb = machine[f"{level}_gb_per_s"]
+        knee = machine["gflops"] / gb
+        start = max(2**low_x, 2**low_y / gb)
+        out.append(f'<line x1="{x(start):.1f}" y1="{y(start * gb):.1f}" x2="{x(knee):.1f}" y2="{y(knee * gb):.1f}" stroke="{colour}" stroke-width="2"/>'
+                   f'<text x="{x(start) + 4:.1f}" y="{y(start * gb) - 8:.1f}" fill="{colour}">{level.upper()} {gb:.0f} GB/s</text>')
+    peak = machine["gflops"]
+    out.append(f'<line x1="{x(peak / machine["l2_gb_per_s"]):.1f}" y1="{y(peak):.1f}" x2="{width - 20}" y2="{y(peak):.1f}" stroke="#333" stroke-width="2"/>'
+               f'<text x="{width - 24}" y="{y(peak) - 6:.1f}" text-anchor="end">{peak:.0f} GFLOP/s</text>')
+    for i, r in enumerate(r for r in data["rows"] if r["threads"] == 2 and r["bytes"] and r["kind"] != "scaling"):
+        px, ours = x(r["flop"] / r["bytes"]), y(r["flop"] / r["ours_ms"] / 1e6)
+        out.append(f'<circle cx="{px:.1f}" cy="{ours:.1f}" r="4" fill="#c40"><title>{r["name"]}</title></circle>')
+        if "peer_ms" in r:
+            peer = y(r["flop"] / r["peer_ms"] / 1e6)
+            out.append(f'<circle cx="{px:.1f}" cy="{peer:.1f}" r="3" fill="none" stroke="#06c"><title>{r["name"]}, {r["peer"]}</title></circle>')
+    out.append(f'<text x="{(left + width) / 2}" y="{height - 10}" text-anchor="middle">FLOP per compulsory byte; filled: clearsky, open: PyTorch (two threads)</text>'
+               f'<text x="16" y="{bottom / 2}" transform="rotate(-90 16 {bottom / 2})" text-anchor="middle">GFLOP/s</text></svg>')
+    return "\n".join(out) + "\n"
+
+
+def main():
+    data = json.loads(RESULTS.read_text())
+    parts = {"made by": made_by(data), "operations, 2 threads": operations(data, 2), "operations, 1 thread": operations(data, 1),
+             "models": models(data), "threads": threads_gain(data), "growth": growth(data)}
+    page = PAGE.read_text()
+    new = page
+    for name, lines in parts.items():
+        new, count = re.subn(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda m, t="\n".join(lines): m[1] + t + m[2], new, flags=re.S)
+        if count != 1:
+            sys.exit(f"{PAGE.name}: {count} places for '{name}'")
+    if "--check" in sys.argv:
+        if new != page or PICTURE.read_text() != roofline(data):
+            sys.exit("docs/performance.md is not what bench/results/peers.json says: python3 bench/peers/table.py")
+        print("docs/performance.md agrees with bench/results/peers.json")
+        return
+    PAGE.write_text(new)
+    PICTURE.write_text(roofline(data))
+
+
+if __name__ == "__main__":
+    main()
