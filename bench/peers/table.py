@@ -65,10 +65,11 @@ def models(data):
         least = 0.5 if "inference" in r["name"] else 0.4
         missed = [] if misses(r) == "reached" else [misses(r)]
         share = r["ours_mb"] / r["peer_mb"] if r.get("peer_mb") else None
+        memory = f"{r['ours_mb']:.0f} | {r['peer_mb']:.0f} | {share:.2f}" if share else "- | - | -"
         if share and share > least:
             missed.append(f"{least:g}x the memory")
         lines.append(f"| {r['name']} | {r['threads']} | {r['ours_ms']:.0f} | {r['peer_ms']:.0f} | {r['ratio']:.2f} | {r['limit_ms']:.0f} | "
-                     f"{r['ours_ms'] / r['limit_ms']:.2f} | {r.get('ours_mb', 0):.0f} | {r.get('peer_mb', 0):.0f} | {share or 0:.2f} | "
+                     f"{r['ours_ms'] / r['limit_ms']:.2f} | {memory} | "
                      f"{'missed: ' + ', '.join(missed) if missed else 'reached'} |")
     return lines
 
@@ -147,7 +148,7 @@ def main():
     page = PAGE.read_text()
     new = page
     for name, lines in parts.items():
-        new, count = re.subn(rf"(<!-- {name} -->\n).*?(\n<!-- end -->)", lambda m, t="\n".join(lines): m[1] + t + m[2], new, flags=re.S)
+        new, count = re.subn(rf"(<!-- {name} -->\n).*?(<!-- end -->)", lambda m, t="\n".join(lines): m[1] + t + "\n" + m[2], new, flags=re.S)
         if count != 1:
             sys.exit(f"{PAGE.name}: {count} places for '{name}'")
     if "--check" in sys.argv:

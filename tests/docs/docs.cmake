@@ -5,3 +5,5 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT CLEARSKY_SANITIZE)
     set_tests_properties(example.kernel_study.${page} PROPERTIES TIMEOUT 300 ENVIRONMENT CXX=${CMAKE_CXX_COMPILER})
   endforeach()
 endif()
+# The page of measured times has what the results say.
+add_test(NAME docs.performance COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/bench/peers/table.py --check)
