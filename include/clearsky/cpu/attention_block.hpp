@@ -47,28 +47,6 @@ struct AttentionBlockBackward {
 
 namespace detail {
 
-/// The state of one image from its sums: S of all heads (heads, d, d), then |q|^2 and |k|^2 of all channels.
-template <class T>
-void attention_state(const T* sums, const T* temperature, int64_t heads, int64_t channels, T* state) {
-  const int64_t d = channels / heads, square = d * d, size = 2 * square + 2 * d;
-  const T eps = T(kAttentionNormEps);
-  for (int64_t h = 0; h < heads; ++h) {
-    T *normal = state + h * size, *a = normal + square, *q_inverse = a + square, *k_inverse = q_inverse + d;
-    const T* squares = sums + heads * square + h * d;
-    for (int64_t i = 0; i < d; ++i) {
-      q_inverse[i] = T(1) / (std::max)(std::sqrt(squares[i]), eps);
-      k_inverse[i] = T(1) / (std::max)(std::sqrt(squares[channels + i]), eps);
-    }
-    for (int64_t i = 0; i < d; ++i) {
-      for (int64_t j = 0; j < d; ++j) {
-        normal[i * d + j] = sums[h * square + i * d + j] * q_inverse[i] * k_inverse[j];
-        a[i * d + j] = temperature[h] * normal[i * d + j];
-      }
-      softmax_row(a + i * d, a + i * d, d, false);
-    }
-  }
-}
-
 /// M = P A of one image: m[o, h d + j] = sum_i P[o, h d + i] A_h[i, j].
 template <class T>
 void mix_matrix(const T* project, const T* state, int64_t heads, int64_t channels, T* m) {
@@ -155,28 +133,16 @@ struct AttentionPlan {
         factors(size_t(2 * p.expansion.channels)) {
     const int64_t channels = p.expansion.channels, heads = p.heads, d = channels / heads, square = d * d;
     const int64_t size = 2 * square + 2 * d;
-    const T clamped = T(1 / kAttentionNormEps);
     const Scratch<T> da(square), ds(square);
     for (int64_t h = 0; h < heads; ++h) {
-      const T* normal = p.state + (image * heads + h) * size;
-      const T *a = normal + square, *q_inverse = a + square, *k_inverse = q_inverse + d;
-      const PackedWeight<T> turned(a, 1, d, d, d);
+      const T* state = p.state + (image * heads + h) * size;
+      const PackedWeight<T> turned(state + square, 1, d, d, d);
       turned.multiply(dm + h * d, channels, channels, dproject + h * d, channels,
                       image == 0 ? nullptr : dproject + h * d, channels);
       std::fill_n(da.data(), square, T(0));
       add_outer_products(p.project + h * d, channels, d, dm + h * d, channels, d, channels, da.data());
-      for (int64_t i = 0; i < d; ++i) {
-        const T *a_row = a + i * d, *d_row = da.data() + i * d;
-        T dot = 0;
-        for (int64_t j = 0; j < d; ++j) dot += a_row[j] * d_row[j];
-        for (int64_t j = 0; j < d; ++j) {
-          const T dl = a_row[j] * (d_row[j] - dot), mm = p.temperature[h] * dl, mn = mm * normal[i * d + j];
-          dtemperature[h] += dl * normal[i * d + j];
-          ds[i * d + j] = mm * q_inverse[i] * k_inverse[j];
-          if (q_inverse[i] < clamped) factors[size_t(h * d + i)] -= mn * q_inverse[i] * q_inverse[i];
-          if (k_inverse[j] < clamped) factors[size_t(channels + h * d + j)] -= mn * k_inverse[j] * k_inverse[j];
-        }
-      }
+      attention_slopes(state, da.data(), p.temperature[h], d, ds.data(), factors.data() + h * d,
+                       factors.data() + channels + h * d, dtemperature + h);
       to_q.emplace_back(ds.data(), 1, d, d, d);
       to_k.emplace_back(ds.data(), d, 1, d, d);
     }

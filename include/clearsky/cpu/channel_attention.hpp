@@ -144,6 +144,52 @@ struct SmallProduct {
   }
 };
 
+/// The state of one image from its sums: S of all heads (heads, d, d), then |q|^2 and |k|^2 of all channels.
+template <class T>
+void attention_state(const T* sums, const T* temperature, int64_t heads, int64_t channels, T* state) {
+  const int64_t d = channels / heads, square = d * d, size = 2 * square + 2 * d;
+  const T eps = T(kAttentionNormEps);
+  for (int64_t h = 0; h < heads; ++h) {
+    T *normal = state + h * size, *a = normal + square, *q_inverse = a + square, *k_inverse = q_inverse + d;
+    const T* squares = sums + heads * square + h * d;
+    for (int64_t i = 0; i < d; ++i) {
+      q_inverse[i] = T(1) / (std::max)(std::sqrt(squares[i]), eps);
+      k_inverse[i] = T(1) / (std::max)(std::sqrt(squares[channels + i]), eps);
+    }
+    for (int64_t i = 0; i < d; ++i) {
+      for (int64_t j = 0; j < d; ++j) {
+        normal[i * d + j] = sums[h * square + i * d + j] * q_inverse[i] * k_inverse[j];
+        a[i * d + j] = temperature[h] * normal[i * d + j];
+      }
+      softmax_row(a + i * d, a + i * d, d, false);
+    }
+  }
+}
+
+/// dS = M / (|q||k|) of one head, and the factors of the norms' own derivatives; see ChannelAttentionBackward.
+/// @param state     of the head
+/// @param da        (d, d)
+/// @param ds        (d, d)  written
+/// @param q_factor  (d)     added to; k_factor (d) likewise
+/// @param dt        (1)     added to; or null
+template <class T>
+void attention_slopes(const T* state, const T* da, T temperature, int64_t d, T* ds, T* q_factor, T* k_factor, T* dt) {
+  const T *a = state + d * d, *q_inverse = a + d * d, *k_inverse = q_inverse + d;
+  const T clamped = T(1 / kAttentionNormEps);
+  for (int64_t i = 0; i < d; ++i) {
+    const T *a_row = a + i * d, *d_row = da + i * d;
+    T dot = 0;
+    for (int64_t j = 0; j < d; ++j) dot += a_row[j] * d_row[j];
+    for (int64_t j = 0; j < d; ++j) {
+      const T normal = state[i * d + j], dl = a_row[j] * (d_row[j] - dot), m = temperature * dl, mn = m * normal;
+      if (dt != nullptr) *dt += dl * normal;
+      ds[i * d + j] = m * q_inverse[i] * k_inverse[j];
+      if (q_inverse[i] < clamped) q_factor[i] -= mn * q_inverse[i] * q_inverse[i];
+      if (k_inverse[j] < clamped) k_factor[j] -= mn * k_inverse[j] * k_inverse[j];
+    }
+  }
+}
+
 }  // namespace detail
 
 template <class T>
@@ -169,25 +215,9 @@ void channel_attention_forward(const ChannelAttentionForward<T>& p) {
     detail::add_squares(q, row, count, 2 * channels, s + heads * square);
   });
 
-  const T eps = T(detail::kAttentionNormEps);
   for (int64_t n = 0; n < p.batch; ++n) {
     detail::add_slots(parts.data() + n * slots * part, slots, part, sums.data());
-    for (int64_t h = 0; h < heads; ++h) {
-      T* normal = p.state + (n * heads + h) * size;
-      T *a = normal + square, *q_inverse = a + square, *k_inverse = q_inverse + d;
-      const T* squares = sums.data() + heads * square + h * d;
-      for (int64_t i = 0; i < d; ++i) {
-        q_inverse[i] = T(1) / (std::max)(std::sqrt(squares[i]), eps);
-        k_inverse[i] = T(1) / (std::max)(std::sqrt(squares[channels + i]), eps);
-      }
-      for (int64_t i = 0; i < d; ++i) {
-        for (int64_t j = 0; j < d; ++j) {
-          normal[i * d + j] = sums[h * square + i * d + j] * q_inverse[i] * k_inverse[j];
-          a[i * d + j] = p.temperature[h] * normal[i * d + j];
-        }
-        detail::softmax_row(a + i * d, a + i * d, d, false);
-      }
-    }
+    detail::attention_state(sums.data(), p.temperature, heads, channels, p.state + n * heads * size);
   }
 
   const int64_t chunks = (p.pixels + detail::kAttentionChunk - 1) / detail::kAttentionChunk;
@@ -237,28 +267,15 @@ void channel_attention_backward(const ChannelAttentionBackward<T>& p) {
 
   // Per head: dS = M / (|q||k|), and the factors of the norms' own derivatives for all channels of q, then of k.
   const int64_t plan = square * heads + 2 * channels;
-  const Scratch<T> plans(p.batch * plan), row_terms(d);
-  const T clamped = T(1 / detail::kAttentionNormEps);
+  const Scratch<T> plans(p.batch * plan);
   for (int64_t n = 0; n < p.batch; ++n) {
     detail::add_slots(parts.data() + n * slots * part, slots, part, da.data());
     T *ds = plans.data() + n * plan, *factors = ds + heads * square;
     std::fill_n(factors, 2 * channels, T(0));
-    for (int64_t h = 0; h < heads; ++h) {
-      const T* normal = p.state + (n * heads + h) * size;
-      const T *a = normal + square, *q_inverse = a + square, *k_inverse = q_inverse + d;
-      for (int64_t i = 0; i < d; ++i) {
-        const T *a_row = a + i * d, *d_row = da.data() + h * square + i * d;
-        T dot = 0;
-        for (int64_t j = 0; j < d; ++j) dot += a_row[j] * d_row[j];
-        for (int64_t j = 0; j < d; ++j) {
-          const T dl = a_row[j] * (d_row[j] - dot), m = p.temperature[h] * dl, mn = m * normal[i * d + j];
-          if (p.dtemperature != nullptr) p.dtemperature[h] += dl * normal[i * d + j];
-          ds[h * square + i * d + j] = m * q_inverse[i] * k_inverse[j];
-          if (q_inverse[i] < clamped) factors[h * d + i] -= mn * q_inverse[i] * q_inverse[i];
-          if (k_inverse[j] < clamped) factors[channels + h * d + j] -= mn * k_inverse[j] * k_inverse[j];
-        }
-      }
-    }
+    for (int64_t h = 0; h < heads; ++h)
+      detail::attention_slopes(p.state + (n * heads + h) * size, da.data() + h * square, p.temperature[h], d,
+                               ds + h * square, factors + h * d, factors + channels + h * d,
+                               p.dtemperature == nullptr ? nullptr : p.dtemperature + h);
   }
 
   const int64_t chunks = (p.pixels + detail::kAttentionChunk - 1) / detail::kAttentionChunk;

@@ -23,35 +23,42 @@ struct StencilRows {
 /// all of them, and their source pixels stay in the first-level cache.
 inline constexpr int64_t kStencilPixels = 16;
 
-/// sums[r][p] = sum over the window of taps times source, for the pixels w + p of row r. @param taps  (9) vectors
-template <class T, int Rows, int Pixels>
-[[gnu::always_inline]] inline void stencil_sums(const StencilRows<T>& s, int64_t w, int64_t c, int64_t count,
-                                                const Vec<T> (&taps)[9], Vec<T> (&sums)[Rows][Pixels]) {
+/// visit(i, p, v) for each vector v of the source rows i of pixels w - 1 to w + Pixels, as far as there are such.
+template <int Rows, int Pixels, class T, class Visit>
+[[gnu::always_inline]] inline void each_source(const StencilRows<T>& s, int64_t w, int64_t c, int64_t count,
+                                               const Visit& visit) {
   const bool left = w > 0 || s.left, right = w + Pixels < s.width || s.right;
-  CLEARSKY_UNROLL
-  for (int r = 0; r < Rows; ++r) {
-    CLEARSKY_UNROLL
-    for (int p = 0; p < Pixels; ++p) sums[r][p] = Vec<T>{};
-  }
   CLEARSKY_UNROLL
   for (int i = 0; i < Rows + 2; ++i) {
     const T* x = s.x[i];
     if (x == nullptr) continue;
     x += w * s.step + c;
     CLEARSKY_UNROLL
-    for (int p = -1; p <= Pixels; ++p) {
-      if ((p == -1 && !left) || (p == Pixels && !right)) continue;
-      const Vec<T> v = load_partial(x + p * s.step, count);
-      CLEARSKY_UNROLL
-      for (int r = 0; r < Rows; ++r) {
-        if (i - r < 0 || i - r > 2) continue;
-        const int t = 3 * (i - r);
-        if (p + 1 < Pixels) sums[r][p + 1] += taps[t] * v;
-        if (0 <= p && p < Pixels) sums[r][p] += taps[t + 1] * v;
-        if (p >= 1) sums[r][p - 1] += taps[t + 2] * v;
-      }
-    }
+    for (int p = -1; p <= Pixels; ++p)
+      if ((p != -1 || left) && (p != Pixels || right)) visit(i, p, load_partial(x + p * s.step, count));
   }
+}
+
+/// sums[r][p] = sum over the window of taps times source, for the pixels w + p of row r. @param taps  (9) vectors
+template <class T, int Rows, int Pixels>
+[[gnu::always_inline]] inline void stencil_sums(const StencilRows<T>& s, int64_t w, int64_t c, int64_t count,
+                                                const Vec<T> (&taps)[9], Vec<T> (&sums)[Rows][Pixels]) {
+  CLEARSKY_UNROLL
+  for (int r = 0; r < Rows; ++r) {
+    CLEARSKY_UNROLL
+    for (int p = 0; p < Pixels; ++p) sums[r][p] = Vec<T>{};
+  }
+  each_source<Rows, Pixels>(
+      s, w, c, count, [&](int i, int p, Vec<T> v) __attribute__((always_inline)) {
+        CLEARSKY_UNROLL
+        for (int r = 0; r < Rows; ++r) {
+          if (i - r < 0 || i - r > 2) continue;
+          const int t = 3 * (i - r);
+          if (p + 1 < Pixels) sums[r][p + 1] += taps[t] * v;
+          if (0 <= p && p < Pixels) sums[r][p] += taps[t + 1] * v;
+          if (p >= 1) sums[r][p - 1] += taps[t + 2] * v;
+        }
+      });
 }
 
 /// All channel vectors of `Pixels` pixels from w on, or of fewer at a time.
@@ -131,7 +138,6 @@ template <class T, int Rows, int Pixels>
     sums[t] = load_partial(g.dtaps + t * s.channels + c, count);
   }
   for (; w + Pixels <= end; w += Pixels) {
-    const bool left = w > 0 || s.left, right = w + Pixels < s.width || s.right;
     Vec<T> u[Rows][Pixels], du[Rows][Pixels];
     CLEARSKY_UNROLL
     for (int r = 0; r < Rows; ++r) {
@@ -141,30 +147,22 @@ template <class T, int Rows, int Pixels>
         du[r][p] = Vec<T>{};
       }
     }
-    CLEARSKY_UNROLL
-    for (int i = 0; i < Rows + 2; ++i) {
-      const T* x = s.x[i];
-      if (x == nullptr) continue;
-      x += w * s.step + c;
-      CLEARSKY_UNROLL
-      for (int p = -1; p <= Pixels; ++p) {
-        if ((p == -1 && !left) || (p == Pixels && !right)) continue;
-        const Vec<T> v = load_partial(x + p * s.step, count);
-        CLEARSKY_UNROLL
-        for (int r = 0; r < Rows; ++r) {
-          // dz one row below (i - r = 2) met u through the window's upper row of taps.
-          if (i - r < 0 || i - r > 2) continue;
-          const int t = 3 * (2 - (i - r));
+    each_source<Rows, Pixels>(
+        s, w, c, count, [&](int i, int p, Vec<T> v) __attribute__((always_inline)) {
           CLEARSKY_UNROLL
-          for (int q = 0; q < Pixels; ++q) {
-            const int column = 1 - (p - q);
-            if (column < 0 || column > 2) continue;
-            du[r][q] += taps[t + column] * v;
-            sums[t + column] += u[r][q] * v;
+          for (int r = 0; r < Rows; ++r) {
+            // dz one row below (i - r = 2) met u through the window's upper row of taps.
+            if (i - r < 0 || i - r > 2) continue;
+            const int t = 3 * (2 - (i - r));
+            CLEARSKY_UNROLL
+            for (int q = 0; q < Pixels; ++q) {
+              const int column = 1 - (p - q);
+              if (column < 0 || column > 2) continue;
+              du[r][q] += taps[t + column] * v;
+              sums[t + column] += u[r][q] * v;
+            }
           }
-        }
-      }
-    }
+        });
     CLEARSKY_UNROLL
     for (int r = 0; r < Rows; ++r) {
       CLEARSKY_UNROLL
