@@ -96,9 +96,10 @@ def growth(data):
 
 def made_by(data):
     m, t = data["made_by"], data["machine"]["threads_2"]
-    return [f"Commit {m['commit']}, {m['cpu']}, {m['compiler']}, {m['peer']}; two threads measured in the same run: {t['gflops']:.0f} GFLOP/s "
+    note = f" About these figures: {m['note']}." if "note" in m else ""
+    return [f"Commit {m['commit']}, {m['cpu']}, {m['compiler']}, {m['peer']}. The machine's limits on two threads, measured: {t['gflops']:.0f} GFLOP/s "
             f"(multiply-adds on registers), copies {t['l2_gb_per_s']:.0f} GB/s in the second-level cache, {t['l3_gb_per_s']:.0f} in the third, "
-            f"{t['dram_gb_per_s']:.0f} from memory (read and written bytes)."]
+            f"{t['dram_gb_per_s']:.0f} from memory (read and written bytes).{note}"]
 
 
 def roofline(data):

@@ -180,9 +180,9 @@ void parallel_for(int64_t count, int64_t grain, Body&& body) {
       &context);
 }
 
-/// Calls body(first, last) on each thread that gets work, with a contiguous run of the items 0 .. count - 1: for work in
-/// which an item can go on from what the one before left behind. What an item writes must have the same bits wherever a
-/// run begins, since that depends on the number of threads.
+/// Calls body(first, last) on each thread that gets work, with a contiguous run of the items 0 .. count - 1: for work
+/// in which an item can go on from what the one before left behind. What an item writes must have the same bits
+/// wherever a run begins, since that depends on the number of threads.
 template <class Body>
 void parallel_runs(int64_t count, Body&& body) {
   if (count <= 0) return;

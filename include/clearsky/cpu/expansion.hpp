@@ -28,7 +28,7 @@ struct Expansion {
   T eps;
 };
 
-/// Each is added to once per call, over all pixels.
+/// Gradients of an expansion's parameters, over all pixels.
 template <class T>
 struct ExpansionGradient {
   T* dgamma;   // (channels)            written; or null, like the others

@@ -253,11 +253,11 @@ struct PackedPanels {
                 const T* plus = nullptr, int64_t plus_step = 0) const {
     for (int64_t p = 0; p < panels(); ++p) {
       const int64_t first = p * kWidth, step = width(p);
-      run_tiles<T>({in.a, in.row_step, in.k_step, packed + first * depth, step, in.length * step, in.length, c + first,
-                    c_step, (std::min)(kWidth, columns - first), in.segments, in.offsets,
-                    start == nullptr ? nullptr : start + first, add, plus == nullptr ? nullptr : plus + first,
-                    plus_step},
-                   rows);
+      run_tiles<T>(
+          {in.a, in.row_step, in.k_step, packed + first * depth, step, in.length * step, in.length, c + first, c_step,
+           (std::min)(kWidth, columns - first), in.segments, in.offsets, start == nullptr ? nullptr : start + first,
+           add, plus == nullptr ? nullptr : plus + first, plus_step},
+          rows);
     }
   }
 };

@@ -3,6 +3,8 @@
 // convolutions, norms and gates reads and writes its feature maps some thirty times, these six times, and keep less
 // than half of it for backward.
 
+#include <array>
+
 #include "clearsky/cpu/attention_block.hpp"
 #include "clearsky/cpu/feed_forward_block.hpp"
 #include "clearsky/ops/elementwise.hpp"
@@ -33,16 +35,19 @@ template <class T>
 inline Kernel<cpu::FeedForwardBlockBackward<T>> feed_forward_block_backward{"feed_forward_block_backward",
                                                                             cpu::feed_forward_block_backward<T>};
 
-/// The five tensors in their order: x, gamma, beta, pointwise, depthwise; all dense.
+/// x, gamma, beta, pointwise, depthwise, in this order; all dense.
 template <class T>
-cpu::Expansion<T> expansion_of(const Tensor<T> (&t)[5], T eps) {
+using ExpansionInputs = std::array<Tensor<T>, 5>;
+
+template <class T>
+cpu::Expansion<T> expansion_of(const ExpansionInputs<T>& t, T eps) {
   return {t[0].data(),  t[1].data(),  t[2].data(),  t[3].data(),  t[4].data(), t[0].size(0),
           t[0].size(1), t[0].size(2), t[0].size(3), t[3].size(0), eps};
 }
 
 /// New tensors for the gradients that are asked for, and the pointers to them.
 template <class T, size_t N>
-cpu::ExpansionGradient<T> expansion_gradient(const Saved<T>& saved, const Tensor<T> (&t)[5], Grads<T, N>& grads) {
+cpu::ExpansionGradient<T> expansion_gradient(const Saved<T>& saved, const ExpansionInputs<T>& t, Grads<T, N>& grads) {
   for (size_t i = 1; i < 5; ++i)
     if (saved.needs(i)) grads[i] = Tensor<T>(t[i].shape(), t[i].device());
   return {grads[1].mutable_data(), grads[2].mutable_data(), grads[3].mutable_data(), grads[4].mutable_data()};
@@ -57,8 +62,8 @@ struct RestormerAttentionOp {
   Tensor<T> forward(Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta,
                     const Tensor<T>& pointwise, const Tensor<T>& depthwise, const Tensor<T>& temperature,
                     const Tensor<T>& projection) const {
-    const Tensor<T> in[5] = {contiguous(x), contiguous(gamma), contiguous(beta), contiguous(pointwise),
-                             contiguous(depthwise)};
+    const ExpansionInputs<T> in{contiguous(x), contiguous(gamma), contiguous(beta), contiguous(pointwise),
+                                contiguous(depthwise)};
     const Tensor<T> t = contiguous(temperature), project = contiguous(projection);
     const Shape& shape = in[0].shape();
     const int64_t channels = shape[3], heads = t.numel(), d = channels / heads;
@@ -72,7 +77,7 @@ struct RestormerAttentionOp {
     return y;
   }
   Grads<T, 7> backward(const Saved<T>& saved, const Tensor<T>& g) const {
-    const Tensor<T> in[5] = {saved[0], saved[1], saved[2], saved[3], saved[4]};
+    const ExpansionInputs<T> in{saved[0], saved[1], saved[2], saved[3], saved[4]};
     const Tensor<T> t = saved[5], project = saved[6], u = saved[7], v = saved[8], state = saved[9], dy = contiguous(g);
     Grads<T, 7> grads;
     grads[0] = Tensor<T>(in[0].shape(), dy.device());
@@ -94,8 +99,8 @@ struct RestormerFeedForwardOp {
 
   Tensor<T> forward(Saved<T>& saved, const Tensor<T>& x, const Tensor<T>& gamma, const Tensor<T>& beta,
                     const Tensor<T>& pointwise, const Tensor<T>& depthwise, const Tensor<T>& projection) const {
-    const Tensor<T> in[5] = {contiguous(x), contiguous(gamma), contiguous(beta), contiguous(pointwise),
-                             contiguous(depthwise)};
+    const ExpansionInputs<T> in{contiguous(x), contiguous(gamma), contiguous(beta), contiguous(pointwise),
+                                contiguous(depthwise)};
     const Tensor<T> project = contiguous(projection);
     const Shape& shape = in[0].shape();
     Tensor<T> u, y(shape, x.device());
@@ -107,7 +112,7 @@ struct RestormerFeedForwardOp {
     return y;
   }
   Grads<T, 6> backward(const Saved<T>& saved, const Tensor<T>& g) const {
-    const Tensor<T> in[5] = {saved[0], saved[1], saved[2], saved[3], saved[4]};
+    const ExpansionInputs<T> in{saved[0], saved[1], saved[2], saved[3], saved[4]};
     const Tensor<T> project = saved[5], u = saved[6], dy = contiguous(g);
     Grads<T, 6> grads;
     grads[0] = Tensor<T>(in[0].shape(), dy.device());
