@@ -13,8 +13,10 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <type_traits>
 
 #include "clearsky/cpu/gemm.hpp"
+#include "clearsky/cpu/winograd.hpp"
 
 namespace clearsky::cpu {
 
@@ -221,6 +223,49 @@ void window_product(const WindowProduct<T>& p, const WindowAxis& rows, const Win
   });
 }
 
+/// Whether F(4x4, 3x3) is the faster way: enough channels for its products, and enough pixels for the transforms of the
+/// weights. Whether it is accurate enough depends on the values: winograd_product decides that, also tile by tile.
+inline bool takes_winograd(const ConvShape& s, int64_t inputs, int64_t outputs) {
+  constexpr int64_t kLeastInputs = 24, kLeastOutputs = 16, kLeastPixels = 256;
+  return s.window_height == 3 && s.window_width == 3 && s.stride_height == 1 && s.stride_width == 1 &&
+         s.dilation == 1 && s.groups == 1 && s.padding_height <= 2 && s.padding_width <= 2 && inputs >= kLeastInputs &&
+         outputs >= kLeastOutputs && s.batch * s.out_height * s.out_width >= kLeastPixels;
+}
+
+/// @return false where the direct sum is to be taken: always in double, the reference
+template <class T>
+bool winograd_forward(const Conv2dForward<T>& p) {
+  if constexpr (std::is_same_v<T, float>) {
+    const ConvShape& s = p.shape;
+    if (!takes_winograd(s, s.channels, s.outputs)) return false;
+    WinogradProduct<T> w{};
+    w.x = p.x, w.batch = s.batch, w.height = s.height, w.width = s.width, w.inputs = s.channels;
+    w.y = p.y, w.out_height = s.out_height, w.out_width = s.out_width, w.outputs = s.outputs;
+    w.weight = p.weight, w.bias = p.bias;
+    w.output_step = 9 * s.channels, w.row_step = 3 * s.channels, w.column_step = s.channels, w.input_step = 1;
+    w.padding_top = s.padding_height, w.padding_left = s.padding_width;
+    return winograd_product(w);
+  }
+  return false;
+}
+
+/// The same for dx, the product of dy with the mirrored taps.
+template <class T>
+bool winograd_data_gradient(const Conv2dDataGradient<T>& p) {
+  if constexpr (std::is_same_v<T, float>) {
+    const ConvShape& s = p.shape;
+    if (!takes_winograd(s, s.outputs, s.channels)) return false;
+    WinogradProduct<T> w{};
+    w.x = p.dy, w.batch = s.batch, w.height = s.out_height, w.width = s.out_width, w.inputs = s.outputs;
+    w.y = p.dx, w.out_height = s.height, w.out_width = s.width, w.outputs = s.channels;
+    w.weight = p.weight, w.mirrored = true;
+    w.output_step = 1, w.row_step = 3 * s.channels, w.column_step = s.channels, w.input_step = 9 * s.channels;
+    w.padding_top = 2 - s.padding_height, w.padding_left = 2 - s.padding_width;
+    return winograd_product(w);
+  }
+  return false;
+}
+
 }  // namespace detail
 
 template <class T>
@@ -232,6 +277,7 @@ void conv2d_forward(const Conv2dForward<T>& p) {
                     1, 0, 1, s.channels});
   const int64_t inputs = s.channels / s.groups, outputs = s.outputs / s.groups;
   const int64_t window_row = s.window_width * inputs, window = s.window_height * window_row;
+  if (detail::winograd_forward(p)) return;
   detail::window_product<T>(
       {p.x, s.batch, s.groups, inputs, outputs, p.weight, outputs * window, window, window_row, inputs, 1, p.bias, p.y,
        s.out_height, s.out_width},
@@ -248,6 +294,7 @@ void conv2d_data_gradient(const Conv2dDataGradient<T>& p) {
                     1, 0, s.channels, 1});
   const int64_t inputs = s.channels / s.groups, outputs = s.outputs / s.groups;
   const int64_t window_row = s.window_width * inputs, window = s.window_height * window_row;
+  if (detail::winograd_data_gradient(p)) return;
   for (int64_t i = 0; i < (std::min)(s.stride_height, s.height); ++i)
     for (int64_t j = 0; j < (std::min)(s.stride_width, s.width); ++j)
       detail::window_product<T>(
