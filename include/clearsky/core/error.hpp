@@ -2,6 +2,7 @@
 // Exceptions and the check that throws them. Every message reads
 // `operation: what is wrong, with both values; what to do  [file:line]`.
 
+#include <initializer_list>
 #include <stdexcept>
 #include <string>
 #include <string_view>
@@ -89,11 +90,28 @@ inline std::string_view short_path(std::string_view path) {
   return at == path.npos ? path : path.substr(at);
 }
 
-/// Never inlined: a check costs its caller one compare and one call that is never made.
-template <class Kind, class... Parts>
-[[noreturn, gnu::cold, gnu::noinline]] void fail(const char* file, int line, const Parts&... parts) {
-  throw Kind((std::string() + ... + to_text(parts)) + "  [" + std::string(short_path(file)) + ":" +
-             std::to_string(line) + "]");
+/// A part of a message, by reference: its text is made only when the message is.
+class MessagePart {
+ public:
+  MessagePart(const char* text)
+      : value_(text), to_text_([](const void* v) { return std::string(static_cast<const char*>(v)); }) {}
+  template <class T>
+  MessagePart(const T& value)
+      : value_(&value), to_text_([](const void* v) { return std::string(to_text(*static_cast<const T*>(v))); }) {}
+  std::string text() const { return to_text_(value_); }
+
+ private:
+  const void* value_;
+  std::string (*to_text_)(const void*);
+};
+
+/// Never inlined, and one function for all messages of a kind: a check costs its caller one compare and one call that
+/// is never made, and the compiler next to nothing.
+template <class Kind>
+[[noreturn, gnu::cold, gnu::noinline]] void fail(const char* file, int line, std::initializer_list<MessagePart> parts) {
+  std::string message;
+  for (const MessagePart& part : parts) message += part.text();
+  throw Kind(message + "  [" + std::string(short_path(file)) + ":" + std::to_string(line) + "]");
 }
 
 }  // namespace detail
@@ -101,11 +119,11 @@ template <class Kind, class... Parts>
 
 /// Throws clearsky::Kind unless `condition` holds. The message is built only on failure, from parts:
 /// strings, numbers, and any library type that has a to_text() beside it.
-#define CLEARSKY_CHECK(Kind, condition, ...)                                       \
-  do {                                                                             \
-    if (!(condition)) [[unlikely]]                                                 \
-      ::clearsky::detail::fail<::clearsky::Kind>(__FILE__, __LINE__, __VA_ARGS__); \
+#define CLEARSKY_CHECK(Kind, condition, ...)                                         \
+  do {                                                                               \
+    if (!(condition)) [[unlikely]]                                                   \
+      ::clearsky::detail::fail<::clearsky::Kind>(__FILE__, __LINE__, {__VA_ARGS__}); \
   } while (false)
 
 /// Throws clearsky::Kind. For a branch that is reached only when something is wrong.
-#define CLEARSKY_FAIL(Kind, ...) ::clearsky::detail::fail<::clearsky::Kind>(__FILE__, __LINE__, __VA_ARGS__)
+#define CLEARSKY_FAIL(Kind, ...) ::clearsky::detail::fail<::clearsky::Kind>(__FILE__, __LINE__, {__VA_ARGS__})
