@@ -19,7 +19,8 @@ else()
 endif()
 
 function(clearsky_put_under_lens target)
-  target_link_libraries(${target} PRIVATE clearsky_lens_hooks clearsky_own_files clearsky::cuda doctest::doctest)
+  target_link_libraries(${target} PRIVATE clearsky_lens_hooks clearsky_own_files clearsky::kernels clearsky::cuda
+                                          doctest::doctest)
   target_include_directories(${target} PRIVATE ${PROJECT_SOURCE_DIR}/tests)
   target_compile_definitions(${target} PRIVATE CLEARSKY_SIMT_LENS=1)
   target_compile_options(${target} PRIVATE ${clearsky_lens_options})

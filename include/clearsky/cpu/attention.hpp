@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/gemm.hpp"
 #include "clearsky/cpu/simd_math.hpp"
 
@@ -360,6 +361,7 @@ void attention_forward(const AttentionForward<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(attention_forward)
 
 template <class T>
 void attention_backward(const AttentionBackward<T>& p) {
@@ -403,5 +405,6 @@ void attention_backward(const AttentionBackward<T>& p) {
     detail::add_slots(sums.data() + (s.batch * s.heads + h) * parts * key_size, parts, key_size, p.dv + h * key_size);
   }
 }
+CLEARSKY_COMPILE_ONCE(attention_backward)
 
 }  // namespace clearsky::cpu

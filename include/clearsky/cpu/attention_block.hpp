@@ -12,6 +12,7 @@
 
 #include <cmath>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/channel_attention.hpp"
 #include "clearsky/cpu/expansion.hpp"
 
@@ -117,6 +118,7 @@ void attention_block_forward(const AttentionBlockForward<T>& p) {
     });
   }
 }
+CLEARSKY_COMPILE_ONCE(attention_block_forward)
 
 namespace detail {
 
@@ -212,5 +214,6 @@ void attention_block_backward(const AttentionBlockBackward<T>& p) {
   if (p.dtemperature != nullptr) std::copy_n(dtemperature.data(), heads, p.dtemperature);
   if (p.dproject != nullptr) std::copy_n(dproject.data(), channels * channels, p.dproject);
 }
+CLEARSKY_COMPILE_ONCE(attention_block_backward)
 
 }  // namespace clearsky::cpu

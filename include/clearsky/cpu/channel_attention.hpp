@@ -11,6 +11,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/conv.hpp"
 #include "clearsky/cpu/softmax.hpp"
 
@@ -239,6 +240,7 @@ void channel_attention_forward(const ChannelAttentionForward<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(channel_attention_forward)
 
 template <class T>
 void channel_attention_backward(const ChannelAttentionBackward<T>& p) {
@@ -313,5 +315,6 @@ void channel_attention_backward(const ChannelAttentionBackward<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(channel_attention_backward)
 
 }  // namespace clearsky::cpu

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/core/threads.hpp"
 
 namespace clearsky::cpu {
@@ -50,5 +51,6 @@ void compare(const Compare<T>& p) {
       return detail::compare_all(p, [](T u, T v) { return u >= v; });
   }
 }
+CLEARSKY_COMPILE_ONCE(compare)
 
 }  // namespace clearsky::cpu

@@ -15,6 +15,7 @@
 #include <cstdint>
 #include <type_traits>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/gemm.hpp"
 #include "clearsky/cpu/winograd.hpp"
 
@@ -284,6 +285,7 @@ void conv2d_forward(const Conv2dForward<T>& p) {
       detail::forward_axis(s.height, s.window_height, s.stride_height, s.padding_height, s.dilation, s.out_height),
       detail::forward_axis(s.width, s.window_width, s.stride_width, s.padding_width, s.dilation, s.out_width));
 }
+CLEARSKY_COMPILE_ONCE(conv2d_forward)
 
 template <class T>
 void conv2d_data_gradient(const Conv2dDataGradient<T>& p) {
@@ -304,6 +306,7 @@ void conv2d_data_gradient(const Conv2dDataGradient<T>& p) {
                                 i),
           detail::gradient_axis(s.width, s.window_width, s.stride_width, s.padding_width, s.dilation, s.out_width, j));
 }
+CLEARSKY_COMPILE_ONCE(conv2d_data_gradient)
 
 namespace detail {
 
@@ -432,5 +435,6 @@ void conv2d_weight_gradient(const Conv2dWeightGradient<T>& p) {
   });
   sum.finish(parts.data(), slots);
 }
+CLEARSKY_COMPILE_ONCE(conv2d_weight_gradient)
 
 }  // namespace clearsky::cpu

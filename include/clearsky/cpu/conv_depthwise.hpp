@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/conv.hpp"
 
 namespace clearsky::cpu {
@@ -185,6 +186,7 @@ void conv2d_depthwise_forward(const Conv2dForward<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(conv2d_depthwise_forward)
 
 template <class T>
 void conv2d_depthwise_data_gradient(const Conv2dDataGradient<T>& p) {
@@ -219,6 +221,7 @@ void conv2d_depthwise_data_gradient(const Conv2dDataGradient<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(conv2d_depthwise_data_gradient)
 
 namespace detail {
 
@@ -370,5 +373,6 @@ void conv2d_depthwise_weight_gradient(const Conv2dWeightGradient<T>& p) {
   for (int64_t c = 0; c < s.channels; ++c)
     for (int64_t t = 0; t < window; ++t) p.dweight[c * window + t] = total[t * s.channels + c];
 }
+CLEARSKY_COMPILE_ONCE(conv2d_depthwise_weight_gradient)
 
 }  // namespace clearsky::cpu

@@ -3,6 +3,7 @@
 
 #include <cstdint>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/core/philox.hpp"
 #include "clearsky/core/threads.hpp"
 
@@ -24,5 +25,6 @@ void dropout_mask(const DropoutMask<T>& d) {
     for (int64_t i = begin; i < end; ++i) d.y[i] = d.key.uniform(uint64_t(i)) < d.p ? T(0) : kept;
   });
 }
+CLEARSKY_COMPILE_ONCE(dropout_mask)
 
 }  // namespace clearsky::cpu

@@ -7,6 +7,7 @@
 // writes dx. The normalised pixels, [a b], the gate and all their gradients live in the cache only, and are computed
 // again in backward.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/expansion.hpp"
 #include "clearsky/cpu/simd_math.hpp"
 
@@ -61,6 +62,7 @@ void feed_forward_block_forward(const FeedForwardBlockForward<T>& p) {
     };
   });
 }
+CLEARSKY_COMPILE_ONCE(feed_forward_block_forward)
 
 template <class T>
 void feed_forward_block_backward(const FeedForwardBlockBackward<T>& p) {
@@ -108,5 +110,6 @@ void feed_forward_block_backward(const FeedForwardBlockBackward<T>& p) {
   detail::write_gradients(sums, total.data(), p.gradient);
   if (p.dproject != nullptr) std::copy_n(sums.others(total.data()), channels * hidden, p.dproject);
 }
+CLEARSKY_COMPILE_ONCE(feed_forward_block_backward)
 
 }  // namespace clearsky::cpu

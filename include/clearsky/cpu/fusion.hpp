@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/conv.hpp"
 #include "clearsky/cpu/simd_math.hpp"
 
@@ -67,6 +68,7 @@ void mix_forward(const MixForward<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(mix_forward)
 
 template <class T>
 void mix_backward(const MixBackward<T>& p) {
@@ -99,5 +101,6 @@ void mix_backward(const MixBackward<T>& p) {
   for (int64_t n = 0; n < p.batch; ++n)
     detail::add_slots(parts.data() + n * slots * channels, slots, channels, p.dcontext + n * channels);
 }
+CLEARSKY_COMPILE_ONCE(mix_backward)
 
 }  // namespace clearsky::cpu

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/core/threads.hpp"
 #include "clearsky/cpu/simd_math.hpp"
 
@@ -47,6 +48,7 @@ void gelu_gate_forward(const GateForward<T>& p) {
     store_partial(p.y + r * p.half + c, a * distribution * load_partial(x + p.half, left), left);
   });
 }
+CLEARSKY_COMPILE_ONCE(gelu_gate_forward)
 
 /// da = dy b (Phi(a) + a phi(a)),  db = dy a Phi(a)
 template <class T>
@@ -62,6 +64,7 @@ void gelu_gate_backward(const GateBackward<T>& p) {
     store_partial(dx + p.half, g * (a * distribution), left);
   });
 }
+CLEARSKY_COMPILE_ONCE(gelu_gate_backward)
 
 /// y = a b
 template <class T>
@@ -71,6 +74,7 @@ void simple_gate_forward(const GateForward<T>& p) {
     store_partial(p.y + r * p.half + c, load_partial(x, left) * load_partial(x + p.half, left), left);
   });
 }
+CLEARSKY_COMPILE_ONCE(simple_gate_forward)
 
 /// da = dy b,  db = dy a
 template <class T>
@@ -83,5 +87,6 @@ void simple_gate_backward(const GateBackward<T>& p) {
     store_partial(dx + p.half, g * load_partial(x, left), left);
   });
 }
+CLEARSKY_COMPILE_ONCE(simple_gate_backward)
 
 }  // namespace clearsky::cpu

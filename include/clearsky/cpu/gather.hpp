@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/core/threads.hpp"
 
 namespace clearsky::cpu {
@@ -47,6 +48,7 @@ void gather(const Gather<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(gather)
 
 /// Adds in the order of j, so that the same positions give the same bits.
 template <class T>
@@ -61,5 +63,6 @@ void scatter_add(const Gather<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(scatter_add)
 
 }  // namespace clearsky::cpu

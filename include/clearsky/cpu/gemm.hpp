@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/core/memory.hpp"
 #include "clearsky/core/threads.hpp"
 #include "clearsky/cpu/simd.hpp"
@@ -462,5 +463,6 @@ void gemm(const Gemm<T>& p) {
     for (int64_t i = begin; i < end; ++i) item(i);
   });
 }
+CLEARSKY_COMPILE_ONCE(gemm)
 
 }  // namespace clearsky::cpu

@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/core/memory.hpp"
 #include "clearsky/core/threads.hpp"
 #include "clearsky/cpu/elementwise.hpp"
@@ -222,6 +223,7 @@ void carl_forward(const CarlForward<T>& p) {
       });
   *p.loss = T(total / double(p.rows * p.cols));
 }
+CLEARSKY_COMPILE_ONCE(carl_forward)
 
 template <class T>
 void carl_backward(const CarlBackward<T>& p) {
@@ -243,5 +245,6 @@ void carl_backward(const CarlBackward<T>& p) {
     });
   });
 }
+CLEARSKY_COMPILE_ONCE(carl_backward)
 
 }  // namespace clearsky::cpu

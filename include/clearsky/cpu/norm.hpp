@@ -5,6 +5,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/conv.hpp"
 
 namespace clearsky::cpu {
@@ -86,6 +87,7 @@ void layer_norm_forward(const LayerNormForward<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(layer_norm_forward)
 
 template <class T>
 void layer_norm_backward(const LayerNormBackward<T>& p) {
@@ -132,5 +134,6 @@ void layer_norm_backward(const LayerNormBackward<T>& p) {
   if (p.dgamma != nullptr) std::copy_n(total.data(), cols, p.dgamma);
   if (p.dbeta != nullptr) std::copy_n(total.data() + cols, cols, p.dbeta);
 }
+CLEARSKY_COMPILE_ONCE(layer_norm_backward)
 
 }  // namespace clearsky::cpu

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <cstring>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/separable.hpp"
 
 namespace clearsky::cpu {
@@ -74,6 +75,7 @@ void pad(const Pad<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(pad)
 
 /// Each pixel of the image gathers what stands at its place and at the places that repeat it.
 template <class T>
@@ -82,5 +84,6 @@ void pad_transpose(const Pad<T>& p) {
                   detail::pad_axis<T>(p.height, p.top, p.bottom, p.source).transposed(p.height),
                   detail::pad_axis<T>(p.width, p.left, p.right, p.source).transposed(p.width));
 }
+CLEARSKY_COMPILE_ONCE(pad_transpose)
 
 }  // namespace clearsky::cpu

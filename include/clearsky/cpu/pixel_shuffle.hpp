@@ -6,6 +6,7 @@
 #include <type_traits>
 #include <utility>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/core/threads.hpp"
 #include "clearsky/cpu/simd.hpp"
 
@@ -121,6 +122,7 @@ void pixel_shuffle(const PixelShuffle<T>& p) {
           p.y[high + i * row + j * p.channels + c] = p.x[low + (c * r + i) * r + j];
   });
 }
+CLEARSKY_COMPILE_ONCE(pixel_shuffle)
 
 /// The inverse: y[n, h, w, c r r + i r + j] = x[n, h r + i, w r + j, c]
 template <class T>
@@ -134,5 +136,6 @@ void pixel_unshuffle(const PixelShuffle<T>& p) {
           p.y[low + (c * r + i) * r + j] = p.x[high + i * row + j * p.channels + c];
   });
 }
+CLEARSKY_COMPILE_ONCE(pixel_unshuffle)
 
 }  // namespace clearsky::cpu

@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/separable.hpp"
 
 namespace clearsky::cpu {
@@ -77,6 +78,7 @@ void max_pool(const MaxPool<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(max_pool)
 
 /// Each pixel gathers from the windows that cover it and were won by it.
 template <class T>
@@ -105,6 +107,7 @@ void max_pool_scatter(const MaxPoolRoute<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(max_pool_scatter)
 
 template <class T>
 void max_pool_take(const MaxPoolRoute<T>& p) {
@@ -116,6 +119,7 @@ void max_pool_take(const MaxPoolRoute<T>& p) {
         p.y[i * s.channels + c] = p.x[i / plane * image + p.index[i * s.channels + c] * s.channels + c];
   });
 }
+CLEARSKY_COMPILE_ONCE(max_pool_take)
 
 namespace detail {
 
@@ -140,6 +144,7 @@ void avg_pool(const AvgPool<T>& p) {
   apply_separable(p.x, p.y, s.batch, s.height, s.width, s.channels, detail::pool_axis<T>(s.height, s.out_height, s),
                   detail::pool_axis<T>(s.width, s.out_width, s));
 }
+CLEARSKY_COMPILE_ONCE(avg_pool)
 
 template <class T>
 void avg_pool_transpose(const AvgPool<T>& p) {
@@ -148,5 +153,6 @@ void avg_pool_transpose(const AvgPool<T>& p) {
                   detail::pool_axis<T>(s.height, s.out_height, s).transposed(s.height),
                   detail::pool_axis<T>(s.width, s.out_width, s).transposed(s.width));
 }
+CLEARSKY_COMPILE_ONCE(avg_pool_transpose)
 
 }  // namespace clearsky::cpu

@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/conv_depthwise.hpp"
 #include "clearsky/cpu/resize.hpp"
 #include "clearsky/cpu/simd_math.hpp"
@@ -197,6 +198,7 @@ void prompt_fusion_forward(const PromptFusionForward<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(prompt_fusion_forward)
 
 /// s and h are kept for the convolution's gradients, which have kernels of their own.
 template <class T>
@@ -259,5 +261,6 @@ void prompt_fusion_backward(const PromptFusionBackward<T>& p) {
     resize_transpose(Resize<T>{spread, p.dprompt, s.batch, s.prompt_height, s.prompt_width, s.height, s.width, channels,
                                Interpolation::bilinear});
 }
+CLEARSKY_COMPILE_ONCE(prompt_fusion_backward)
 
 }  // namespace clearsky::cpu

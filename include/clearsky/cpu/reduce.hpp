@@ -1,11 +1,12 @@
 #pragma once
-// Reductions over the middle dimension of a dense (outer, n, inner) array. Sums are cut into blocks whose borders depend
-// on the sizes alone and are added in the order of the blocks.
+// Reductions over the middle dimension of a dense (outer, n, inner) array. Sums are cut into blocks whose borders
+// depend on the sizes alone and are added in the order of the blocks.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/core/memory.hpp"
 #include "clearsky/core/threads.hpp"
 #include "clearsky/cpu/simd.hpp"
@@ -69,9 +70,8 @@ void sum(const Sum<T>& p) {
   if (p.inner == 1) {
     constexpr int64_t kBlock = 65536;
     if (p.outer == 1 && p.n > kBlock) {
-      *p.y = T(parallel_sum<double>(p.n, kBlock, [&](int64_t begin, int64_t end) {
-        return detail::sum_row(p.x + begin, end - begin);
-      }));
+      *p.y = T(parallel_sum<double>(
+          p.n, kBlock, [&](int64_t begin, int64_t end) { return detail::sum_row(p.x + begin, end - begin); }));
       return;
     }
     parallel_for(p.outer, (std::max)(int64_t(1), 32768 / (p.n + 1)), [&](int64_t begin, int64_t end) {
@@ -98,6 +98,7 @@ void sum(const Sum<T>& p) {
       p.y[o * p.inner + c] = T(total);
     }
 }
+CLEARSKY_COMPILE_ONCE(sum)
 
 template <class T>
 struct Extremum {
@@ -128,6 +129,7 @@ void extremum(const Extremum<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(extremum)
 
 /// Between (outer, n, inner) and (outer, inner), along positions: `put` writes x at index and 0 elsewhere, `take` reads
 /// x at index.
@@ -147,11 +149,13 @@ void put_along_index(const AlongIndex<T>& p) {
       p.y[(o * p.n + p.index[o * p.inner + c]) * p.inner + c] = p.x[o * p.inner + c];
   }
 }
+CLEARSKY_COMPILE_ONCE(put_along_index)
 template <class T>
 void take_along_index(const AlongIndex<T>& p) {
   for (int64_t o = 0; o < p.outer; ++o)
     for (int64_t c = 0; c < p.inner; ++c)
       p.y[o * p.inner + c] = p.x[(o * p.n + p.index[o * p.inner + c]) * p.inner + c];
 }
+CLEARSKY_COMPILE_ONCE(take_along_index)
 
 }  // namespace clearsky::cpu

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/separable.hpp"
 
 namespace clearsky {
@@ -74,6 +75,7 @@ void resize(const Resize<T>& p) {
                   detail::resize_axis<T>(p.height, p.out_height, p.interpolation),
                   detail::resize_axis<T>(p.width, p.out_width, p.interpolation));
 }
+CLEARSKY_COMPILE_ONCE(resize)
 
 template <class T>
 void resize_transpose(const Resize<T>& p) {
@@ -81,6 +83,7 @@ void resize_transpose(const Resize<T>& p) {
                   detail::resize_axis<T>(p.height, p.out_height, p.interpolation).transposed(p.height),
                   detail::resize_axis<T>(p.width, p.out_width, p.interpolation).transposed(p.width));
 }
+CLEARSKY_COMPILE_ONCE(resize_transpose)
 
 }  // namespace cpu
 }  // namespace clearsky

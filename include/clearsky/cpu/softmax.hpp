@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/core/memory.hpp"
 #include "clearsky/core/threads.hpp"
 #include "clearsky/cpu/class_rows.hpp"
@@ -160,6 +161,7 @@ void softmax(const Softmax<T>& p) {
     for (int64_t o = begin; o < end; ++o) detail::softmax_row(p.x + o * p.n, p.y + o * p.n, p.n, p.logarithm);
   });
 }
+CLEARSKY_COMPILE_ONCE(softmax)
 
 template <class T>
 void softmax_backward(const SoftmaxBackward<T>& p) {
@@ -177,5 +179,6 @@ void softmax_backward(const SoftmaxBackward<T>& p) {
       detail::softmax_row_backward(p.y + o * p.n, p.dy + o * p.n, p.dx + o * p.n, p.n, p.logarithm);
   });
 }
+CLEARSKY_COMPILE_ONCE(softmax_backward)
 
 }  // namespace clearsky::cpu

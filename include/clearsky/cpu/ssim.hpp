@@ -6,6 +6,7 @@
 #include <cmath>
 #include <cstdint>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/core/memory.hpp"
 #include "clearsky/core/threads.hpp"
 #include "clearsky/cpu/simd.hpp"
@@ -196,6 +197,7 @@ void ssim_forward(const SsimForward<T>& p) {
       });
   *p.mean = T(total / double(numel));
 }
+CLEARSKY_COMPILE_ONCE(ssim_forward)
 
 /// dx = g / numel * (F(dv/dmx) + 2 x F(dv/dS) + y F(dv/dP)): the filter is symmetric, so it is its own transpose.
 template <class T>
@@ -243,5 +245,6 @@ void ssim_backward(const SsimBackward<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(ssim_backward)
 
 }  // namespace clearsky::cpu

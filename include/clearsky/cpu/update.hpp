@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/core/threads.hpp"
 #include "clearsky/cpu/simd.hpp"
 
@@ -119,6 +120,7 @@ void adam_step(const AdamStep<T>& s) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(adam_step)
 
 /// One parameter in a step of gradient descent.
 template <class T>
@@ -157,6 +159,7 @@ void sgd_step(const SgdStep<T>& s) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(sgd_step)
 
 /// a <- a + share (x - a), or with `exchange`, a <-> x.
 template <class T>
@@ -184,6 +187,7 @@ void average_step(const AverageStep<T>& s) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(average_step)
 
 /// x <- scale x, or, with a limit, x cut to [-limit, limit]; NaN stays NaN.
 template <class T>
@@ -208,6 +212,7 @@ void scale_step(const ScaleStep<T>& s) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(scale_step)
 
 /// The sum of squares of x, added up in double.
 template <class T>
@@ -250,5 +255,6 @@ void squared_norm(const SquaredNorm<T>& s) {
     return sum;
   });
 }
+CLEARSKY_COMPILE_ONCE(squared_norm)
 
 }  // namespace clearsky::cpu

@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstdint>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/core/memory.hpp"
 #include "clearsky/core/threads.hpp"
 #include "clearsky/cpu/attention.hpp"
@@ -112,6 +113,7 @@ void window_attention_forward(const WindowAttentionForward<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(window_attention_forward)
 
 template <class T>
 void window_attention_backward(const WindowAttentionBackward<T>& p) {
@@ -144,5 +146,6 @@ void window_attention_backward(const WindowAttentionBackward<T>& p) {
     }
   });
 }
+CLEARSKY_COMPILE_ONCE(window_attention_backward)
 
 }  // namespace clearsky::cpu

@@ -3,6 +3,7 @@
 
 #include <cmath>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/attention.hpp"
 #include "clearsky/cpu/window_attention.hpp"
 #include "clearsky/ops/channel_attention.hpp"
@@ -132,5 +133,8 @@ Tensor<T> window_attention(const Tensor<T>& q, const Tensor<T>& k, const Tensor<
   const cpu::WindowShape shape{n, h, w, c, heads, window, 1 / std::sqrt(double(c / heads))};
   return apply(detail::WindowAttentionOp<T>{shape}, q, k, v);
 }
+
+CLEARSKY_COMPILE_ONCE(window_attention)
+CLEARSKY_COMPILE_ONCE(scaled_dot_product_attention)
 
 }  // namespace clearsky

@@ -1,6 +1,7 @@
 #pragma once
 // The cloud-adaptive regularised loss.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/loss.hpp"
 #include "clearsky/ops/elementwise.hpp"
 
@@ -74,5 +75,7 @@ Tensor<T> carl_loss(const Tensor<T>& prediction, const Tensor<T>& target, const 
   detail::check_same_device("carl_loss", prediction, mask);
   return apply(detail::CarlOp<T>{contiguous(mask.detach()), T(lambda)}, prediction, target, input);
 }
+
+CLEARSKY_COMPILE_ONCE(carl_loss)
 
 }  // namespace clearsky

@@ -1,5 +1,6 @@
 #pragma once
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/channel_attention.hpp"
 #include "clearsky/ops/concat.hpp"
 
@@ -72,5 +73,8 @@ Tensor<T> channel_attention(const Tensor<T>& q, const Tensor<T>& k, const Tensor
                  q.shape(), ", k ", k.shape(), " and v ", v.shape(), " must all be one (N, H, W, C)");
   return channel_attention_qkv(concat(std::vector<Tensor<T>>{q, k, v}, 3), temperature);
 }
+
+CLEARSKY_COMPILE_ONCE(channel_attention_qkv)
+CLEARSKY_COMPILE_ONCE(channel_attention)
 
 }  // namespace clearsky

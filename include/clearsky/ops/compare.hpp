@@ -1,6 +1,7 @@
 #pragma once
 // Comparisons: masks for where(), sums of them for counts.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/compare.hpp"
 #include "clearsky/ops/view.hpp"
 
@@ -89,5 +90,30 @@ template <class T>
 Tensor<bool> operator>=(const Tensor<T>& a, std::type_identity_t<T> b) {
   return detail::compare(detail::Comparison::greater_equal, a, b);
 }
+
+CLEARSKY_INSTANCE_FLOAT(Tensor<bool> equal(const Tensor<float>&, const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<bool> equal(const Tensor<double>&, const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<bool> equal(const Tensor<float>&, float))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<bool> equal(const Tensor<double>&, double))
+CLEARSKY_INSTANCE_FLOAT(Tensor<bool> not_equal(const Tensor<float>&, const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<bool> not_equal(const Tensor<double>&, const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<bool> not_equal(const Tensor<float>&, float))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<bool> not_equal(const Tensor<double>&, double))
+CLEARSKY_INSTANCE_FLOAT(Tensor<bool> operator<(const Tensor<float>&, const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<bool> operator<(const Tensor<double>&, const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<bool> operator<(const Tensor<float>&, float))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<bool> operator<(const Tensor<double>&, double))
+CLEARSKY_INSTANCE_FLOAT(Tensor<bool> operator<=(const Tensor<float>&, const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<bool> operator<=(const Tensor<double>&, const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<bool> operator<=(const Tensor<float>&, float))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<bool> operator<=(const Tensor<double>&, double))
+CLEARSKY_INSTANCE_FLOAT(Tensor<bool> operator>(const Tensor<float>&, const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<bool> operator>(const Tensor<double>&, const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<bool> operator>(const Tensor<float>&, float))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<bool> operator>(const Tensor<double>&, double))
+CLEARSKY_INSTANCE_FLOAT(Tensor<bool> operator>=(const Tensor<float>&, const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<bool> operator>=(const Tensor<double>&, const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<bool> operator>=(const Tensor<float>&, float))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<bool> operator>=(const Tensor<double>&, double))
 
 }  // namespace clearsky

@@ -5,6 +5,7 @@
 #include <span>
 #include <vector>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/ops/view.hpp"
 
 namespace clearsky {
@@ -129,5 +130,22 @@ template <class T>
 std::vector<Tensor<T>> split(const Tensor<T>& x, std::initializer_list<int64_t> sizes, int64_t dim) {
   return split(x, std::span<const int64_t>(sizes.begin(), sizes.size()), dim);
 }
+
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> concat(std::span<const Tensor<float>>, int64_t))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> concat(std::span<const Tensor<double>>, int64_t))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> concat(const std::vector<Tensor<float>>&, int64_t))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> concat(const std::vector<Tensor<double>>&, int64_t))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> concat(std::initializer_list<Tensor<float>>, int64_t))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> concat(std::initializer_list<Tensor<double>>, int64_t))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> stack(std::span<const Tensor<float>>, int64_t))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> stack(std::span<const Tensor<double>>, int64_t))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> stack(const std::vector<Tensor<float>>&, int64_t))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> stack(const std::vector<Tensor<double>>&, int64_t))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> stack(std::initializer_list<Tensor<float>>, int64_t))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> stack(std::initializer_list<Tensor<double>>, int64_t))
+CLEARSKY_INSTANCE_FLOAT(std::vector<Tensor<float>> split(const Tensor<float>&, std::span<const int64_t>, int64_t))
+CLEARSKY_INSTANCE_DOUBLE(std::vector<Tensor<double>> split(const Tensor<double>&, std::span<const int64_t>, int64_t))
+CLEARSKY_INSTANCE_FLOAT(std::vector<Tensor<float>> split(const Tensor<float>&, std::initializer_list<int64_t>, int64_t))
+CLEARSKY_INSTANCE_DOUBLE(std::vector<Tensor<double>> split(const Tensor<double>&, std::initializer_list<int64_t>, int64_t))
 
 }  // namespace clearsky

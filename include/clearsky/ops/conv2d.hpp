@@ -2,6 +2,7 @@
 // Convolution of channels-last images, and its two gradients. Each of the three is linear in both of its tensors, and
 // their derivatives are again one of the three, so that any number of derivatives exists.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/conv.hpp"
 #include "clearsky/cpu/conv_depthwise.hpp"
 #include "clearsky/ops/conv_shape.hpp"
@@ -125,5 +126,7 @@ Tensor<T> conv2d(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
           options.padding_mode);
   return apply(detail::Conv2dOp<T>{conv2d_sizes(padded.shape(), weight.shape(), inner)}, padded, weight, bias);
 }
+
+CLEARSKY_COMPILE_ONCE(conv2d)
 
 }  // namespace clearsky

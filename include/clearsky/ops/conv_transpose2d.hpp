@@ -1,5 +1,6 @@
 #pragma once
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/ops/conv2d.hpp"
 
 namespace clearsky {
@@ -23,5 +24,7 @@ Tensor<T> conv_transpose2d(const Tensor<T>& x, const Tensor<T>& weight, const Te
   const Tensor<T> y = apply(detail::Conv2dDataGradientOp<T>{sizes}, x, weight);
   return bias.defined() ? y + bias : y;
 }
+
+CLEARSKY_COMPILE_ONCE(conv_transpose2d)
 
 }  // namespace clearsky

@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/cross_entropy.hpp"
 #include "clearsky/ops/elementwise.hpp"
 #include "clearsky/ops/index_check.hpp"
@@ -37,8 +38,9 @@ void check_class_scores(const char* op, const Tensor<T>& logits, const Tensor<La
 template <class Label>
 [[noreturn, gnu::cold, gnu::noinline]] void fail_label(const char* op, const Tensor<Label>& labels, int64_t row,
                                                        int64_t classes, int64_t ignore_index) {
-  CLEARSKY_FAIL(ValueError, op, ": label ", int64_t(labels.to_vector()[size_t(row)]), " at ", index_of_element(labels.shape(), row),
-                " is none of the ", classes, " classes 0 to ", classes - 1, " and not the ignored ", ignore_index);
+  CLEARSKY_FAIL(ValueError, op, ": label ", int64_t(labels.to_vector()[size_t(row)]), " at ",
+                index_of_element(labels.shape(), row), " is none of the ", classes, " classes 0 to ", classes - 1,
+                " and not the ignored ", ignore_index);
 }
 
 template <class T, class Label>
@@ -105,5 +107,10 @@ Tensor<T> cross_entropy(const Tensor<T>& logits, const Tensor<Label>& labels, co
                                                 options.ignore_index, options.label_smoothing, 0},
                logits);
 }
+
+CLEARSKY_INSTANCE_FLOAT(decltype(cross_entropy<float, uint8_t>) cross_entropy<float, uint8_t>)
+CLEARSKY_INSTANCE_FLOAT(decltype(cross_entropy<float, int64_t>) cross_entropy<float, int64_t>)
+CLEARSKY_INSTANCE_DOUBLE(decltype(cross_entropy<double, uint8_t>) cross_entropy<double, uint8_t>)
+CLEARSKY_INSTANCE_DOUBLE(decltype(cross_entropy<double, int64_t>) cross_entropy<double, int64_t>)
 
 }  // namespace clearsky

@@ -1,6 +1,7 @@
 #pragma once
 // Dice loss: how little predicted and labelled areas overlap, each class counting alike whatever its size.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/dice.hpp"
 #include "clearsky/ops/cross_entropy.hpp"
 
@@ -66,5 +67,10 @@ Tensor<T> dice_loss(const Tensor<T>& logits, const Tensor<Label>& labels, double
   CLEARSKY_CHECK(ValueError, smooth > 0, "dice_loss: smooth ", smooth, "; use a value above 0");
   return apply(detail::DiceOp<T, Label>{contiguous(labels), ignore_index, smooth}, logits);
 }
+
+CLEARSKY_INSTANCE_FLOAT(decltype(dice_loss<float, uint8_t>) dice_loss<float, uint8_t>)
+CLEARSKY_INSTANCE_FLOAT(decltype(dice_loss<float, int64_t>) dice_loss<float, int64_t>)
+CLEARSKY_INSTANCE_DOUBLE(decltype(dice_loss<double, uint8_t>) dice_loss<double, uint8_t>)
+CLEARSKY_INSTANCE_DOUBLE(decltype(dice_loss<double, int64_t>) dice_loss<double, int64_t>)
 
 }  // namespace clearsky

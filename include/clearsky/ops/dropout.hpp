@@ -1,6 +1,7 @@
 #pragma once
 // Dropout with explicit keys: the same key drops the same elements, on any device and with any number of threads.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/dropout.hpp"
 #include "clearsky/ops/elementwise.hpp"
 
@@ -43,5 +44,8 @@ Tensor<T> drop_path(const Tensor<T>& x, double p, Key key) {
   shape[0] = x.size(0);
   return x * detail::dropout_mask<T>("drop_path", shape, p, key, x.device());
 }
+
+CLEARSKY_COMPILE_ONCE(dropout)
+CLEARSKY_COMPILE_ONCE(drop_path)
 
 }  // namespace clearsky

@@ -1,6 +1,7 @@
 #pragma once
 // Arithmetic, element by element, with broadcasting: shapes are aligned at the back, and a size of 1 is repeated.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/elementwise.hpp"
 #include "clearsky/cpu/map.hpp"
 #include "clearsky/ops/compare.hpp"
@@ -409,5 +410,51 @@ template <class T> Tensor<T> gelu(const Tensor<T>& x) { return apply(detail::Act
 template <class T> Tensor<T> gelu_tanh(const Tensor<T>& x) { return apply(detail::ActivationOp<T, cpu::fn::GeluTanh>{}, x); }
 /// x sigmoid(x)
 template <class T> Tensor<T> silu(const Tensor<T>& x) { return apply(detail::ActivationOp<T, cpu::fn::Silu>{}, x); }
+
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> operator+(const Tensor<float>&, const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> operator+(const Tensor<double>&, const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> operator-(const Tensor<float>&, const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> operator-(const Tensor<double>&, const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> operator*(const Tensor<float>&, const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> operator*(const Tensor<double>&, const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> operator/(const Tensor<float>&, const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> operator/(const Tensor<double>&, const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> operator-(const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> operator-(const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> operator*(const Tensor<float>&, float))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> operator*(const Tensor<double>&, double))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> operator*(float, const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> operator*(double, const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> operator+(float, const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> operator+(double, const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> operator-(const Tensor<float>&, float))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> operator-(const Tensor<double>&, double))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> operator/(const Tensor<float>&, float))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> operator/(const Tensor<double>&, double))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> operator/(float, const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> operator/(double, const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> operator+(const Tensor<float>&, float))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> operator+(const Tensor<double>&, double))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> operator-(float, const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> operator-(double, const Tensor<double>&))
+CLEARSKY_COMPILE_ONCE(exp)
+CLEARSKY_COMPILE_ONCE(log)
+CLEARSKY_COMPILE_ONCE(sqrt)
+CLEARSKY_COMPILE_ONCE(rsqrt)
+CLEARSKY_COMPILE_ONCE(tanh)
+CLEARSKY_COMPILE_ONCE(sigmoid)
+CLEARSKY_COMPILE_ONCE(abs)
+CLEARSKY_COMPILE_ONCE(softplus)
+CLEARSKY_COMPILE_ONCE(pow)
+CLEARSKY_COMPILE_ONCE(square)
+CLEARSKY_COMPILE_ONCE(clamp)
+CLEARSKY_COMPILE_ONCE(minimum)
+CLEARSKY_COMPILE_ONCE(maximum)
+CLEARSKY_COMPILE_ONCE(where)
+CLEARSKY_COMPILE_ONCE(relu)
+CLEARSKY_COMPILE_ONCE(leaky_relu)
+CLEARSKY_COMPILE_ONCE(gelu)
+CLEARSKY_COMPILE_ONCE(gelu_tanh)
+CLEARSKY_COMPILE_ONCE(silu)
 
 }  // namespace clearsky

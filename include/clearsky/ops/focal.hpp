@@ -1,6 +1,7 @@
 #pragma once
 // Focal loss: cross-entropy in which pixels that are right already count little.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/ops/cross_entropy.hpp"
 
 namespace clearsky {
@@ -23,5 +24,10 @@ Tensor<T> focal_loss(const Tensor<T>& logits, const Tensor<Label>& labels, doubl
   CLEARSKY_CHECK(ValueError, gamma >= 0, "focal_loss: gamma ", gamma, "; use at least 0");
   return apply(detail::CrossEntropyOp<T, Label>{"focal_loss", contiguous(labels), {}, ignore_index, 0, gamma}, logits);
 }
+
+CLEARSKY_INSTANCE_FLOAT(decltype(focal_loss<float, uint8_t>) focal_loss<float, uint8_t>)
+CLEARSKY_INSTANCE_FLOAT(decltype(focal_loss<float, int64_t>) focal_loss<float, int64_t>)
+CLEARSKY_INSTANCE_DOUBLE(decltype(focal_loss<double, uint8_t>) focal_loss<double, uint8_t>)
+CLEARSKY_INSTANCE_DOUBLE(decltype(focal_loss<double, int64_t>) focal_loss<double, int64_t>)
 
 }  // namespace clearsky

@@ -1,6 +1,7 @@
 #pragma once
 // The gate and mix of prompt-guided fusion (PGF).
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/fusion.hpp"
 #include "clearsky/ops/elementwise.hpp"
 
@@ -72,5 +73,7 @@ Tensor<T> prompt_guided_mix(const Tensor<T>& optical, const Tensor<T>& sar, cons
                  optical.size(0), ", 1, 1, ", optical.size(3), ")");
   return apply(detail::PromptGuidedMixOp<T>{mode, reliance}, optical, sar, context, bias);
 }
+
+CLEARSKY_COMPILE_ONCE(prompt_guided_mix)
 
 }  // namespace clearsky

@@ -1,6 +1,7 @@
 #pragma once
 // Gates: the channels of a pixel are split in two halves [a b] and multiplied.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/gate.hpp"
 #include "clearsky/ops/elementwise.hpp"
 
@@ -71,5 +72,8 @@ Tensor<T> simple_gate(const Tensor<T>& x) {
   detail::check_halves("simple_gate", x);
   return apply(detail::GateOp<T, false>{}, x);
 }
+
+CLEARSKY_COMPILE_ONCE(gelu_gate)
+CLEARSKY_COMPILE_ONCE(simple_gate)
 
 }  // namespace clearsky

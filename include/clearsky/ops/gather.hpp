@@ -1,6 +1,7 @@
 #pragma once
 // Elements at given positions along a dimension, and positions as one-hot vectors.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/gather.hpp"
 #include "clearsky/ops/index_check.hpp"
 #include "clearsky/ops/reduce.hpp"
@@ -126,5 +127,8 @@ Tensor<T> one_hot(const Tensor<Index>& index, int64_t classes) {
   });
   return y.to(index.device());
 }
+
+CLEARSKY_COMPILE_ONCE(gather)
+CLEARSKY_COMPILE_ONCE(index_select)
 
 }  // namespace clearsky

@@ -7,6 +7,7 @@
 
 #include <type_traits>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/ops/elementwise.hpp"
 
 namespace clearsky {
@@ -92,5 +93,9 @@ Tensor<T>& mul_(Tensor<T>& x, std::type_identity_t<T> s) {
   detail::write_in_place("mul_", x, detail::map_unary(cpu::fn::MulScalar<T>{s}, x));
   return x;
 }
+
+CLEARSKY_COMPILE_ONCE(zero_)
+CLEARSKY_COMPILE_ONCE(add_)
+CLEARSKY_COMPILE_ONCE(mul_)
 
 }  // namespace clearsky

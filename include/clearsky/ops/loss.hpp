@@ -1,6 +1,7 @@
 #pragma once
 // Losses that compare a prediction with its target element by element.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/loss.hpp"
 #include "clearsky/ops/reduce.hpp"
 
@@ -121,5 +122,10 @@ Tensor<T> charbonnier_loss(const Tensor<T>& a, const Tensor<T>& b, double eps = 
   CLEARSKY_CHECK(ValueError, eps > 0, "charbonnier_loss: eps ", eps, "; use a value above 0");
   return detail::error_loss("charbonnier_loss", cpu::CharbonnierError<T>{T(eps)}, a, b, weight);
 }
+
+CLEARSKY_COMPILE_ONCE(l1_loss)
+CLEARSKY_COMPILE_ONCE(mse_loss)
+CLEARSKY_COMPILE_ONCE(huber_loss)
+CLEARSKY_COMPILE_ONCE(charbonnier_loss)
 
 }  // namespace clearsky

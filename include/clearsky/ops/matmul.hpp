@@ -1,6 +1,7 @@
 #pragma once
 // Matrix products of any batch, and the linear layer.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/gemm.hpp"
 #include "clearsky/ops/conv2d.hpp"
 #include "clearsky/ops/reduce.hpp"
@@ -103,5 +104,7 @@ Tensor<T> linear(const Tensor<T>& x, const Tensor<T>& weight, const Tensor<T>& b
   const Tensor<T> y = conv2d(reshape(x, {rows, 1, 1, in}), reshape(weight, {out, 1, 1, in}), bias);
   return reshape(y, shape);
 }
+
+CLEARSKY_COMPILE_ONCE(matmul)
 
 }  // namespace clearsky

@@ -1,6 +1,7 @@
 #pragma once
 // Normalisation layers.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/norm.hpp"
 #include "clearsky/ops/inplace.hpp"
 #include "clearsky/ops/reduce.hpp"
@@ -153,5 +154,11 @@ Tensor<T> l2_normalise(const Tensor<T>& x, int64_t dim, double eps = 1e-12) {
   const Tensor<T> length = norm(x, 2, {dim}, KeepDim::yes);
   return x / clamp(length, T(eps), std::numeric_limits<T>::infinity());
 }
+
+CLEARSKY_COMPILE_ONCE(layer_norm)
+CLEARSKY_COMPILE_ONCE(rms_norm)
+CLEARSKY_COMPILE_ONCE(group_norm)
+CLEARSKY_COMPILE_ONCE(batch_norm)
+CLEARSKY_COMPILE_ONCE(l2_normalise)
 
 }  // namespace clearsky

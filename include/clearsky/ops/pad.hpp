@@ -1,6 +1,7 @@
 #pragma once
 // Padding of images.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/pad.hpp"
 #include "clearsky/ops/padding.hpp"
 #include "clearsky/ops/view.hpp"
@@ -100,5 +101,7 @@ Tensor<T> pad(const Tensor<T>& x, const PadSizes& sizes, Padding mode = Padding:
   if (s.top == 0 && s.bottom == 0 && s.left == 0 && s.right == 0) return x;
   return detail::apply_view(detail::PadOp<T>{s, mode, value}, x);
 }
+
+CLEARSKY_COMPILE_ONCE(pad)
 
 }  // namespace clearsky

@@ -1,6 +1,7 @@
 #pragma once
 // Pixel shuffle and its inverse: up- and downsampling that loses nothing, by moving channels to pixels and back.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/pixel_shuffle.hpp"
 #include "clearsky/ops/view.hpp"
 
@@ -82,5 +83,8 @@ Tensor<T> pixel_unshuffle(const Tensor<T>& x, int64_t factor) {
                  factor);
   return detail::apply_view(detail::PixelUnshuffleOp<T>{factor}, x);
 }
+
+CLEARSKY_COMPILE_ONCE(pixel_shuffle)
+CLEARSKY_COMPILE_ONCE(pixel_unshuffle)
 
 }  // namespace clearsky

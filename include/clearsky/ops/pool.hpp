@@ -1,6 +1,7 @@
 #pragma once
 // Pooling: the maximum or the mean over windows of an image, or over all of it.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/pool.hpp"
 #include "clearsky/ops/reduce.hpp"
 
@@ -153,5 +154,9 @@ Tensor<T> global_avg_pool(const Tensor<T>& x) {
   CLEARSKY_CHECK(ShapeError, x.rank() == 4, "global_avg_pool: input must be (N, H, W, C), got ", x.shape());
   return mean(x, {1, 2}, KeepDim::yes);
 }
+
+CLEARSKY_COMPILE_ONCE(max_pool2d)
+CLEARSKY_COMPILE_ONCE(avg_pool2d)
+CLEARSKY_COMPILE_ONCE(global_avg_pool)
 
 }  // namespace clearsky

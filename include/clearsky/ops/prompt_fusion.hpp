@@ -1,6 +1,7 @@
 #pragma once
 // Prompt-guided fusion (PGF) from the projected features on, as one operation.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/prompt_fusion.hpp"
 #include "clearsky/ops/fusion.hpp"
 
@@ -98,5 +99,7 @@ Tensor<T> prompt_guided_fusion(const Tensor<T>& optical, const Tensor<T>& sar, c
                  " channels; they must be (", shape[3], ", 3, 3, 1) and (", shape[3], ")");
   return apply(detail::PromptGuidedFusionOp<T>{mode, reliance}, optical, sar, projected, prompt, context, weight, bias);
 }
+
+CLEARSKY_COMPILE_ONCE(prompt_guided_fusion)
 
 }  // namespace clearsky

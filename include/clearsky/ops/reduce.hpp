@@ -4,6 +4,7 @@
 #include <limits>
 #include <utility>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/reduce.hpp"
 #include "clearsky/ops/elementwise.hpp"
 
@@ -160,8 +161,8 @@ std::pair<Tensor<T>, Tensor<int64_t>> extremum_along(const char* op, const Tenso
   const Tensor<T> dense = contiguous(x);
   std::pair<Tensor<T>, Tensor<int64_t>> y{Tensor<T>(shape, x.device()), Tensor<int64_t>(shape, x.device())};
   if (shape.numel() > 0)
-    extremum_kernel<T>(x.device(), {dense.data(), y.first.mutable_data(), y.second.mutable_data(), a.outer, a.n,
-                                    a.inner, largest});
+    extremum_kernel<T>(x.device(),
+                       {dense.data(), y.first.mutable_data(), y.second.mutable_data(), a.outer, a.n, a.inner, largest});
   return y;
 }
 
@@ -205,7 +206,6 @@ Tensor<T> extremum_over(const char* op, const Tensor<T>& x, const Shape& dims, K
   const Tensor<T> joined = reduced_last(x, r);
   return reshape(apply(ExtremumAlongOp<T>{op, joined.rank() - 1, largest}, joined), r.shape(keep));
 }
-
 
 /// The Euclidean norm; its gradient x / norm is taken as 0 where the norm is 0.
 template <class T>
@@ -308,8 +308,8 @@ template <class T>
 Tensor<T> logsumexp(const Tensor<T>& x, const Shape& dims, KeepDim keep = KeepDim::no) {
   const detail::Reduced r("logsumexp", x.shape(), dims);
   // Any shift gives the same result; a maximum of -infinity must not become -inf - -inf.
-  const Tensor<T> top = clamp(max(x.detach(), dims, KeepDim::yes), -(std::numeric_limits<T>::max)(),
-                              (std::numeric_limits<T>::max)());
+  const Tensor<T> top =
+      clamp(max(x.detach(), dims, KeepDim::yes), -(std::numeric_limits<T>::max)(), (std::numeric_limits<T>::max)());
   return reshape(log(sum(exp(x - top), dims, KeepDim::yes)) + top, r.shape(keep));
 }
 
@@ -327,5 +327,27 @@ Tensor<T> norm(const Tensor<T>& x, double p = 2, const Shape& dims = {}, KeepDim
   if (p == 2) return reshape(apply(detail::NormOp<T>{r}, x), r.shape(keep));
   return pow(sum(pow(abs(x), p), dims, keep), 1 / p);
 }
+
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> sum(const Tensor<float>&, const Shape&, KeepDim))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> sum(const Tensor<double>&, const Shape&, KeepDim))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> sum(const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> sum(const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> mean(const Tensor<float>&, const Shape&, KeepDim))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> mean(const Tensor<double>&, const Shape&, KeepDim))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> mean(const Tensor<float>&))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> mean(const Tensor<double>&))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> max(const Tensor<float>&, const Shape&, KeepDim))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> max(const Tensor<float>&, int64_t, KeepDim))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> max(const Tensor<double>&, const Shape&, KeepDim))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> max(const Tensor<double>&, int64_t, KeepDim))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> min(const Tensor<float>&, const Shape&, KeepDim))
+CLEARSKY_INSTANCE_FLOAT(Tensor<float> min(const Tensor<float>&, int64_t, KeepDim))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> min(const Tensor<double>&, const Shape&, KeepDim))
+CLEARSKY_INSTANCE_DOUBLE(Tensor<double> min(const Tensor<double>&, int64_t, KeepDim))
+CLEARSKY_COMPILE_ONCE(var)
+CLEARSKY_COMPILE_ONCE(norm)
+CLEARSKY_COMPILE_ONCE(argmax)
+CLEARSKY_COMPILE_ONCE(argmin)
+CLEARSKY_COMPILE_ONCE(logsumexp)
 
 }  // namespace clearsky

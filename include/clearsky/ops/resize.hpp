@@ -1,6 +1,7 @@
 #pragma once
 // Resizing of images by interpolation.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/resize.hpp"
 #include "clearsky/ops/view.hpp"
 
@@ -76,5 +77,7 @@ Tensor<T> resize(const Tensor<T>& x, int64_t height, int64_t width,
   if (height == x.size(1) && width == x.size(2)) return x;
   return apply(detail::ResizeOp<T>{{x.size(1), x.size(2), height, width, interpolation}}, x);
 }
+
+CLEARSKY_COMPILE_ONCE(resize)
 
 }  // namespace clearsky

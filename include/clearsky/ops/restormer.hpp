@@ -5,6 +5,7 @@
 
 #include <array>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/attention_block.hpp"
 #include "clearsky/cpu/feed_forward_block.hpp"
 #include "clearsky/ops/elementwise.hpp"
@@ -193,5 +194,8 @@ Tensor<T> restormer_feed_forward(const Tensor<T>& x, const ExpansionWeights<T>& 
   return apply(detail::RestormerFeedForwardOp<T>{T(expansion.eps)}, x, expansion.gamma, expansion.beta,
                expansion.pointwise, expansion.depthwise, projection);
 }
+
+CLEARSKY_COMPILE_ONCE(restormer_attention)
+CLEARSKY_COMPILE_ONCE(restormer_feed_forward)
 
 }  // namespace clearsky

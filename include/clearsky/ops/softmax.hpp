@@ -1,5 +1,6 @@
 #pragma once
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/softmax.hpp"
 #include "clearsky/ops/reduce.hpp"
 
@@ -90,5 +91,8 @@ template <class T>
 Tensor<T> log_softmax(const Tensor<T>& x, int64_t dim) {
   return apply(detail::LogSoftmaxOp<T>{detail::normal_dim("log_softmax", dim, x.shape())}, x);
 }
+
+CLEARSKY_COMPILE_ONCE(softmax)
+CLEARSKY_COMPILE_ONCE(log_softmax)
 
 }  // namespace clearsky

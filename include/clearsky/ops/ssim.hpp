@@ -1,6 +1,7 @@
 #pragma once
 // Structural similarity, as a differentiable measure of how alike two images are.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/ssim.hpp"
 #include "clearsky/ops/view.hpp"
 
@@ -66,5 +67,7 @@ Tensor<T> ssim(const Tensor<T>& x, const Tensor<T>& y) {
                  "ssim: both images must be (N, H, W, C) of one shape, got ", x.shape(), " and ", y.shape());
   return apply(detail::SsimOp<T>{}, x, y);
 }
+
+CLEARSKY_COMPILE_ONCE(ssim)
 
 }  // namespace clearsky

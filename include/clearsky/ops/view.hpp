@@ -5,6 +5,7 @@
 
 #include "clearsky/autograd/engine.hpp"
 #include "clearsky/autograd/op.hpp"
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/copy.hpp"
 
 namespace clearsky {
@@ -44,9 +45,7 @@ template <class T>
 struct ReshapeOp {
   static constexpr const char* kName = "reshape";
   Shape shape, input_shape;
-  Tensor<T> forward(Saved<T>&, const Tensor<T>& x) const {
-    return x.view_as(shape, dense_strides(shape), x.offset());
-  }
+  Tensor<T> forward(Saved<T>&, const Tensor<T>& x) const { return x.view_as(shape, dense_strides(shape), x.offset()); }
   Grads<T, 1> backward(const Saved<T>&, const Tensor<T>& g) const { return {reshape(g, input_shape)}; }
 };
 
@@ -152,9 +151,7 @@ template <class From, class To>
 struct CastOp {
   static constexpr const char* kName = "cast";
   Tensor<To> forward(Saved<From>&, const Tensor<From>& x) const { return dense_copy<To>(x); }
-  Grads<From, 1> backward(const Saved<From>&, const Tensor<To>& g) const {
-    return {apply(CastOp<To, From>{}, g)};
-  }
+  Grads<From, 1> backward(const Saved<From>&, const Tensor<To>& g) const { return {apply(CastOp<To, From>{}, g)}; }
 };
 
 /// apply() for types that have gradients, a plain forward for the others.
@@ -244,8 +241,8 @@ Tensor<T> slice(const Tensor<T>& x, int64_t dim, int64_t begin, int64_t end, int
   dim = detail::normal_dim("slice", dim, x.shape());
   const int64_t n = x.shape()[size_t(dim)];
   const int64_t first = begin < 0 ? begin + n : begin, last = end < 0 ? end + n : end;
-  CLEARSKY_CHECK(ShapeError, 0 <= first && first <= last && last <= n, "slice: ", begin, " to ", end, " along dim ", dim,
-                 " of shape ", x.shape(), "; use 0 <= begin <= end <= ", n);
+  CLEARSKY_CHECK(ShapeError, 0 <= first && first <= last && last <= n, "slice: ", begin, " to ", end, " along dim ",
+                 dim, " of shape ", x.shape(), "; use 0 <= begin <= end <= ", n);
   CLEARSKY_CHECK(ValueError, step >= 1, "slice: step ", step, "; use at least 1");
   if (first == 0 && last == n && step == 1) return x;
   return detail::apply_view(detail::SliceOp<T>{dim, first, last, step, x.shape()}, x);
@@ -255,8 +252,8 @@ Tensor<T> slice(const Tensor<T>& x, int64_t dim, int64_t begin, int64_t end, int
 template <class T>
 Tensor<T> squeeze(const Tensor<T>& x, int64_t dim) {
   dim = detail::normal_dim("squeeze", dim, x.shape());
-  CLEARSKY_CHECK(ShapeError, x.size(dim) == 1, "squeeze: dim ", dim, " of shape ", x.shape(), " has size ",
-                 x.size(dim), ", not 1");
+  CLEARSKY_CHECK(ShapeError, x.size(dim) == 1, "squeeze: dim ", dim, " of shape ", x.shape(), " has size ", x.size(dim),
+                 ", not 1");
   Shape shape = x.shape(), strides = x.strides();
   shape.erase(dim);
   strides.erase(dim);
@@ -315,5 +312,16 @@ Tensor<To> cast(const Tensor<From>& x) {
     return detail::dense_copy<To>(x);
   }
 }
+
+CLEARSKY_COMPILE_ONCE(contiguous)
+CLEARSKY_COMPILE_ONCE(reshape)
+CLEARSKY_COMPILE_ONCE(flatten)
+CLEARSKY_COMPILE_ONCE(permute)
+CLEARSKY_COMPILE_ONCE(transpose)
+CLEARSKY_COMPILE_ONCE(slice)
+CLEARSKY_COMPILE_ONCE(squeeze)
+CLEARSKY_COMPILE_ONCE(unsqueeze)
+CLEARSKY_COMPILE_ONCE(select)
+CLEARSKY_COMPILE_ONCE(expand)
 
 }  // namespace clearsky
