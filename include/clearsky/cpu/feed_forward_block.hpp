@@ -78,7 +78,8 @@ void feed_forward_block_backward(const FeedForwardBlockBackward<T>& p) {
     detail::expansion_backward<T>(e, cut, sums, p.u, p.dy, p.dx, total.data(), [&] {
       const int64_t row = (cut.strip_width + 2) * hidden;
       return [&, row, dgates = Scratch<T>(2 * row), gates = Scratch<T>(2 * row + detail::kBehind<T>)](
-                 const detail::RowRing<T>& ring, int64_t h, bool two, T* part, T* part_below) {
+                 const detail::RowRing<T>& ring, detail::StencilRows<T> windows, int64_t h, bool two, T* part,
+                 T* part_below) {
         const int64_t width = ring.to - ring.from;
         const auto dy_row = [&](int64_t r, int64_t column) {
           return p.dy + ((ring.unit.image * e.height + r) * e.width + column) * channels;
@@ -86,17 +87,18 @@ void feed_forward_block_backward(const FeedForwardBlockBackward<T>& p) {
         T* const rows[2] = {ring.row(h), two ? ring.row(h + 1) : nullptr};
         for (int64_t r = 0; r < (two ? 2 : 1); ++r)
           project.multiply(dy_row(h + r, ring.from), channels, width, dgates.data() + r * row, hidden);
-        detail::each_stencil<T, 2>(
-            detail::kept_rows(p.u, e, ring.unit.image, h, ring.from, ring.to, hidden), two, taps.data(), e.expanded,
-            [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
-              Vec<T> distribution, density;
-              vec_normal<T>(a, distribution, density);
-              const Vec<T> g = load_partial(dgates.data() + r * row + w * hidden + c, count), gelu = a * distribution;
-              T* const to = rows[r] + w * e.expanded + c;
-              store_partial(to, g * b * (distribution + a * density), count);
-              store_partial(to + hidden, g * gelu, count);
-              store_partial(gates.data() + r * row + w * hidden + c, gelu * b, count);
-            });
+        windows.channels = hidden;
+        detail::each_stencil<T, 2>(windows, two, taps.data(), e.expanded,
+                                   [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
+                                     Vec<T> distribution, density;
+                                     vec_normal<T>(a, distribution, density);
+                                     const Vec<T> g = load_partial(dgates.data() + r * row + w * hidden + c, count),
+                                                  gelu = a * distribution;
+                                     T* const to = rows[r] + w * e.expanded + c;
+                                     store_partial(to, g * b * (distribution + a * density), count);
+                                     store_partial(to + hidden, g * gelu, count);
+                                     store_partial(gates.data() + r * row + w * hidden + c, gelu * b, count);
+                                   });
         for (int64_t r = 0; r < (two ? 2 : 1); ++r)
           if (T* const to = r == 0 ? part : part_below)
             detail::add_outer_products(dy_row(h + r, ring.unit.left), channels, channels,
