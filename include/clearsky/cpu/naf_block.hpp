@@ -3,15 +3,16 @@
 //
 //     [a b] = DW3x3(Conv1x1(LN(x))),   t = a b,   s = mean of t over the image,   q = A s
 //     y = x + M t                                          M[o, h] = scale1[o] P1[o, h] q[h]
-//     u = W2 LN(y) = [c d],   z = y + Q (c d)              Q[o, h] = scale2[o] P2[o, h]
+//     v = W2 LN(y) = [c d],   z = y + Q (c d)              Q[o, h] = scale2[o] P2[o, h]
 //
 // The first pass streams through the rows, writes t and adds up s. q scales the columns of the projection and not a
 // feature map, so that the second pass makes z from x and t pixel by pixel, in tiles that stay in the cache.
 //
-// Backward keeps x and t alone; y, u and what the 3x3 window sees are computed again. Its first pass goes over the same
-// tiles from dz to dy and adds up D = sum of dy t^T over the pixels of an image, the gradient of M. From D follow those
-// of P1, scale1 and q, of A, and what the mean's gradient adds to each pixel; its second pass streams from
-// dt = M^T dy + A^T dq / pixels to dx.
+// Backward needs x and t. y, v and u, what the 3x3 window sees, are kept or computed again: for each element that is as
+// many multiply-adds as there are channels, which is dear for many channels and as fast as reading it for few.
+// Its first pass goes over the same tiles from dz to dy and adds up D = sum of dy t^T over the pixels of an image, the
+// gradient of M. From D follow those of P1, scale1 and q, of A, and what the mean's gradient adds to each pixel; its
+// second pass streams from dt = M^T dy + A^T dq / pixels to dx.
 
 #include <algorithm>
 #include <cstdint>
@@ -36,17 +37,27 @@ struct NafParameters {
   T eps2;
 };
 
+/// What backward can be spared to compute again; pointers may be null.
+template <class T>
+struct NafKept {
+  T* u;  // (batch, height, width, 2 channels)
+  T* y;  // (batch, height, width, channels)
+  T* v;  // (batch, height, width, 2 channels)
+};
+
 template <class T>
 struct NafBlockForward {
   NafParameters<T> block;
-  T* t;      // (batch, height, width, channels)  written: the gate of the first half
-  T* state;  // (2, batch, channels)              written: s and q; NaN for images without pixels
-  T* z;      // (batch, height, width, channels)  written
+  NafKept<T> kept;  // written
+  T* t;             // (batch, height, width, channels)  written: the gate of the first half
+  T* state;         // (2, batch, channels)              written: s and q; NaN for images without pixels
+  T* z;             // (batch, height, width, channels)  written
 };
 
 template <class T>
 struct NafBlockBackward {
   NafParameters<T> block;
+  NafKept<const T> kept;
   const T* t;
   const T* state;
   const T* dz;  // (batch, height, width, channels)
@@ -83,7 +94,7 @@ inline PixelCut make_pixel_cut(int64_t batch, int64_t pixels, int64_t tile) {
 }
 /// Enough pixels to be worth the reading of the weights, few enough for the cache.
 inline int64_t naf_tile(int64_t channels) {
-  return std::clamp(4096 / channels / 16 * 16, int64_t(48), int64_t(256));
+  return std::clamp(8192 / channels / 16 * 16, int64_t(96), int64_t(256));
 }
 
 /// to[o, h] = rows[o] p[o, h] columns[h]
@@ -135,15 +146,15 @@ void add_rows(const T* x, int64_t count, int64_t channels, T* sum) {
   }
 }
 
-/// t and the sums s of each image, s (batch, channels) written.
+/// t and the means s of each image, s (batch, channels) written, and u where it is not null.
 template <class T>
-void naf_gates(const Expansion<T>& e, T* t, T* s) {
+void naf_gates(const Expansion<T>& e, T* u, T* t, T* s) {
   const int64_t channels = e.channels, pixels = e.height * e.width;
   const Cut cut = make_cut(e.batch, e.height, e.width, e.expanded * int64_t(sizeof(T)));
   const Scratch<T> taps(9 * e.expanded), parts(cut.units() * channels);
   transpose_window(e.taps, e.expanded, 9, false, taps.data());
   std::fill_n(parts.data(), cut.units() * channels, T(0));
-  each_expanded_step<T>(e, cut, nullptr, [&] {
+  each_expanded_step<T>(e, cut, u, [&] {
     return [&](int64_t unit, const RowRing<T>& ring, int64_t first, int64_t last) {
       const auto row = [&](int64_t h) {
         return t + ((ring.unit.image * e.height + h) * e.width + ring.unit.left) * channels;
@@ -176,18 +187,17 @@ void multiply_halves(const T* u, int64_t rows, int64_t channels, T* gates) {
       store_partial(gates + i * channels + c, load_partial(from, left) * load_partial(from + channels, left), left);
     }
 }
-/// The same, and u becomes its own gradient. @param g  (rows, channels) the gates'
+/// The same with u's gradient. @param g  (rows, channels) the gates'; @param du  as u, which it may be
 template <class T>
-void multiply_halves_backward(T* u, const T* g, int64_t rows, int64_t channels, T* gates) {
+void multiply_halves_backward(const T* u, const T* g, int64_t rows, int64_t channels, T* gates, T* du) {
   for (int64_t i = 0; i < rows; ++i)
     for (int64_t c = 0; c < channels; c += kLanes<T>) {
-      T* const at = u + i * 2 * channels + c;
-      const int64_t left = channels - c;
-      const Vec<T> first = load_partial(at, left), second = load_partial(at + channels, left);
+      const int64_t at = i * 2 * channels + c, left = channels - c;
+      const Vec<T> first = load_partial(u + at, left), second = load_partial(u + at + channels, left);
       const Vec<T> slope = load_partial(g + i * channels + c, left);
       store_partial(gates + i * channels + c, first * second, left);
-      store_partial(at, slope * second, left);
-      store_partial(at + channels, slope * first, left);
+      store_partial(du + at, slope * second, left);
+      store_partial(du + at + channels, slope * first, left);
     }
 }
 
@@ -250,7 +260,7 @@ void naf_second_half_backward(const NafBlockBackward<T>& p, const T* mixes, T* d
   const PackedWeight<T> to_normed(p.block.expand2, channels, 1, 2 * channels, channels);
   parallel_runs(units, [&](int64_t begin, int64_t end) {
     const int64_t most = cut.tile * channels;
-    const Scratch<T> y(most), u(2 * most), dgates(most), dn(most), stats(2 * cut.tile);
+    const Scratch<T> y_again(most), dv(2 * most), dgates(most), dn(most), stats(2 * cut.tile);
     const Scratch<T> t = rows_with_margin<T>(most), n = rows_with_margin<T>(most), gates = rows_with_margin<T>(most);
     for (int64_t i = begin; i < end; ++i) {
       T *const part = parts.data() + i * elements, *const mix_part = mix_parts.data() + i * mix_elements;
@@ -260,17 +270,24 @@ void naf_second_half_backward(const NafBlockBackward<T>& p, const T* mixes, T* d
         const int64_t at = first * channels;
         const T* const dz = p.dz + at;
         std::copy_n(p.t + at, count * channels, t.data());
-        mix[size_t(image)].multiply(t.data(), channels, count, y.data(), channels, e.x + at, channels);
-        normalise_rows<T>(y.data(), count, channels, p.block.gamma2, p.block.beta2, p.block.eps2, n.data(),
-                          stats.data());
-        expand.multiply(n.data(), channels, count, u.data(), 2 * channels);
+        const T* y = p.kept.y + at;
+        if (p.kept.y == nullptr) {
+          y = y_again.data();
+          mix[size_t(image)].multiply(t.data(), channels, count, y_again.data(), channels, e.x + at, channels);
+        }
+        normalise_rows<T>(y, count, channels, p.block.gamma2, p.block.beta2, p.block.eps2, n.data(), stats.data());
+        const T* v = p.kept.v + 2 * at;
+        if (p.kept.v == nullptr) {
+          v = dv.data();
+          expand.multiply(n.data(), channels, count, dv.data(), 2 * channels);
+        }
         to_gates.multiply(dz, channels, count, dgates.data(), channels);
-        multiply_halves_backward(u.data(), dgates.data(), count, channels, gates.data());
+        multiply_halves_backward(v, dgates.data(), count, channels, gates.data(), dv.data());
         add_outer_products(dz, channels, channels, gates.data(), channels, channels, count, sums.project(part));
-        add_outer_products(u.data(), 2 * channels, 2 * channels, n.data(), channels, channels, count,
+        add_outer_products(dv.data(), 2 * channels, 2 * channels, n.data(), channels, channels, count,
                            sums.expand(part));
-        to_normed.multiply(u.data(), 2 * channels, count, dn.data(), channels);
-        normalise_rows_backward<T>(y.data(), stats.data(), dn.data(), count, channels, p.block.gamma2, dz, dy + at,
+        to_normed.multiply(dv.data(), 2 * channels, count, dn.data(), channels);
+        normalise_rows_backward<T>(y, stats.data(), dn.data(), count, channels, p.block.gamma2, dz, dy + at,
                                    sums.gamma(part), sums.beta(part));
         add_outer_products(dy + at, channels, channels, t.data(), channels, channels, count, mix_part);
       });
@@ -301,7 +318,7 @@ void naf_block_forward(const NafBlockForward<T>& p) {
     std::fill_n(p.state, 2 * e.batch * channels, std::numeric_limits<T>::quiet_NaN());
     return;
   }
-  detail::naf_gates(e, p.t, s);
+  detail::naf_gates(e, p.kept.u, p.t, s);
   gemm<T>({s, p.block.attention, nullptr, q, 1, e.batch, channels, channels, 0, channels, 1, 0, 1, channels});
 
   const Scratch<T> scaled(channels * channels), mixes = detail::naf_mixes(p.block, q);
@@ -312,16 +329,17 @@ void naf_block_forward(const NafBlockForward<T>& p) {
   const detail::PixelCut cut = detail::make_pixel_cut(e.batch, pixels, detail::naf_tile(channels));
   parallel_runs(cut.units(), [&](int64_t begin, int64_t end) {
     const int64_t most = cut.tile * channels;
-    const Scratch<T> y(most), n(most), u(2 * most);
+    const Scratch<T> y_tile(most), n(most), v_tile(2 * most);
     for (int64_t i = begin; i < end; ++i)
       cut.each_tile(i, [&](int64_t image, int64_t first, int64_t count) {
         const int64_t at = first * channels;
-        mix[size_t(image)].multiply(p.t + at, channels, count, y.data(), channels, e.x + at, channels);
-        detail::normalise_rows<T>(y.data(), count, channels, p.block.gamma2, p.block.beta2, p.block.eps2, n.data(),
-                                  nullptr);
-        expand.multiply(n.data(), channels, count, u.data(), 2 * channels);
-        detail::multiply_halves(u.data(), count, channels, n.data());
-        project.multiply(n.data(), channels, count, p.z + at, channels, y.data(), channels);
+        T* const y = p.kept.y == nullptr ? y_tile.data() : p.kept.y + at;
+        T* const v = p.kept.v == nullptr ? v_tile.data() : p.kept.v + 2 * at;
+        mix[size_t(image)].multiply(p.t + at, channels, count, y, channels, e.x + at, channels);
+        detail::normalise_rows<T>(y, count, channels, p.block.gamma2, p.block.beta2, p.block.eps2, n.data(), nullptr);
+        expand.multiply(n.data(), channels, count, v, 2 * channels);
+        detail::multiply_halves(v, count, channels, n.data());
+        project.multiply(n.data(), channels, count, p.z + at, channels, y, channels);
       });
   });
 }
@@ -354,12 +372,13 @@ void naf_block_backward(const NafBlockBackward<T>& p) {
              channels, 1});
     for (int64_t i = 0; i < batch * channels; ++i) ds[i] /= T(pixels);
 
-    // Two rings, of u and of its window's gradient.
-    const detail::Cut cut = detail::make_cut(batch, e.height, e.width, 2 * e.expanded * int64_t(sizeof(T)));
+    // Where u is computed again there are two rings, of u and of its window's gradient.
+    const int64_t rings = p.kept.u == nullptr ? 2 : 1;
+    const detail::Cut cut = detail::make_cut(batch, e.height, e.width, rings * e.expanded * int64_t(sizeof(T)));
     const Workspace<detail::PackedWeight<T>> to_gates = detail::packed_mixes(mixes.data(), batch, channels, true);
     const Scratch<T> taps(9 * e.expanded);
     detail::transpose_window(e.taps, e.expanded, 9, false, taps.data());
-    detail::expansion_backward<T>(e, cut, sums, nullptr, dy.data(), p.dx, total.data(), [&] {
+    detail::expansion_backward<T>(e, cut, sums, p.kept.u, dy.data(), p.dx, total.data(), [&] {
       const int64_t row = (cut.strip_width + 2) * channels;
       return [&, row, dt = Scratch<T>(2 * row)](const detail::RowRing<T>& ring, detail::StencilRows<T> windows,
                                                 int64_t h, bool two, T*, T*) {

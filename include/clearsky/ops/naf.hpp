@@ -1,6 +1,6 @@
 #pragma once
-// NAFNet's block as one operation, on the CPU: put together from convolutions, norms and gates it keeps eleven feature
-// maps for backward, this one keeps one.
+// NAFNet's block as one operation, on the CPU: put together from convolutions, norms and gates it keeps twelve feature
+// maps for backward, this one keeps two, or six where there are many channels.
 
 #include <array>
 
@@ -36,6 +36,9 @@ struct NafBlockOp {
   static constexpr bool kTwiceDifferentiable = false;
   /// x and the expansion's, then attention, project1, scale1, gamma2, beta2, expand2, project2, scale2.
   static constexpr size_t kInputs = 13;
+  /// Channels from which on the expanded maps are kept: below, reading them takes as long as computing them again, and
+  /// there the maps are the model's largest.
+  static constexpr int64_t kLeastKept = 64;
   T eps, eps2;
 
   cpu::NafParameters<T> parameters(const std::array<Tensor<T>, kInputs>& in) const {
@@ -56,19 +59,33 @@ struct NafBlockOp {
     const Shape& shape = in[0].shape();
     const Device device = in[0].device();
     Tensor<T> t(shape, device), state({2, shape[0], shape[3]}, device), z(shape, device);
-    naf_block_forward<T>(device, {parameters(in), t.mutable_data(), state.mutable_data(), z.mutable_data()});
-    saved.keep(t);
-    saved.keep(state);
+    Tensor<T> u, y, v;
+    if (saved.recording()) {
+      y = Tensor<T>(shape, device);
+      if (shape[3] >= kLeastKept) {
+        const Shape twice{shape[0], shape[1], shape[2], 2 * shape[3]};
+        u = Tensor<T>(twice, device);
+        v = Tensor<T>(twice, device);
+      }
+    }
+    naf_block_forward<T>(device, {parameters(in),
+                                  {u.mutable_data(), y.mutable_data(), v.mutable_data()},
+                                  t.mutable_data(),
+                                  state.mutable_data(),
+                                  z.mutable_data()});
+    for (const Tensor<T>& kept : {t, state, u, y, v}) saved.keep(kept);
     return z;
   }
   std::array<Tensor<T>, kInputs> backward(const Saved<T>& saved, const Tensor<T>& g) const {
     std::array<Tensor<T>, kInputs> in, grads;
     for (size_t i = 0; i < kInputs; ++i) in[i] = saved[i];
     const Tensor<T> t = saved[kInputs], state = saved[kInputs + 1], dz = contiguous(g);
+    const cpu::NafKept<const T> kept{saved[kInputs + 2].data(), saved[kInputs + 3].data(), saved[kInputs + 4].data()};
     for (size_t i = 0; i < kInputs; ++i)
       if (i == 0 || saved.needs(i)) grads[i] = Tensor<T>(in[i].shape(), dz.device());
     const auto to = [&](size_t i) { return grads[i].mutable_data(); };
     naf_block_backward<T>(dz.device(), {parameters(in),
+                                        kept,
                                         t.data(),
                                         state.data(),
                                         dz.data(),
