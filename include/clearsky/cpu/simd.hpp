@@ -6,6 +6,7 @@
 // A row's last, partial vector is computed with the same instructions as the others (load_partial, store_partial), so
 // that an element's bits do not depend on where in a row it stands.
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -112,6 +113,18 @@ inline Vec<T> vec_min(Vec<T> a, Vec<T> b) {
   if constexpr (std::is_same_v<T, double>) return _mm512_maskz_min_pd(__mmask8(-1), a, b);
 #endif
   return a < b ? a : b;
+}
+/// The square root of each lane; as all of IEEE's, the nearest number, so that either way gives the same bits.
+template <class T>
+inline Vec<T> vec_sqrt(Vec<T> v) {
+#if defined(__AVX512F__)  // 16 scalar ones, each with a branch to the library, cost as much as the sums of 16 rows
+  if constexpr (std::is_same_v<T, float>) return _mm512_maskz_sqrt_ps(__mmask16(-1), v);
+  if constexpr (std::is_same_v<T, double>) return _mm512_maskz_sqrt_pd(__mmask8(-1), v);
+#endif
+  T lanes[kLanes<T>];
+  store(lanes, v);
+  for (int64_t i = 0; i < kLanes<T>; ++i) lanes[i] = std::sqrt(lanes[i]);
+  return load(lanes);
 }
 
 /// Lane k of the result is lane I_k of a and b side by side.
