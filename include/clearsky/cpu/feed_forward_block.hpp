@@ -46,12 +46,13 @@ void feed_forward_block_forward(const FeedForwardBlockForward<T>& p) {
       const int64_t width = ring.unit.right - ring.unit.left;
       detail::each_pair(first, last, [&](int64_t h, bool two) {
         T* const to = gates.data() + (h - first) * width * hidden;
-        detail::each_stencil<T, 2>(ring.around(h, 2), two, taps.data(), e.expanded,
-                                   [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
-                                     Vec<T> distribution, density;
-                                     vec_normal<T>(a, distribution, density);
-                                     store_partial(to + (r * width + w) * hidden + c, a * distribution * b, count);
-                                   });
+        detail::each_stencil<T, 2, detail::Emission::looped>(
+            ring.around(h, 2), two, taps.data(), e.expanded,
+            [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
+              Vec<T> distribution, density;
+              vec_normal<T>(a, distribution, density);
+              store_partial(to + (r * width + w) * hidden + c, a * distribution * b, count);
+            });
       });
       for (int64_t h = first; h < last; ++h) {
         const int64_t at = ((ring.unit.image * e.height + h) * e.width + ring.unit.left) * channels;
@@ -88,17 +89,17 @@ void feed_forward_block_backward(const FeedForwardBlockBackward<T>& p) {
         for (int64_t r = 0; r < (two ? 2 : 1); ++r)
           project.multiply(dy_row(h + r, ring.from), channels, width, dgates.data() + r * row, hidden);
         windows.channels = hidden;
-        detail::each_stencil<T, 2>(windows, two, taps.data(), e.expanded,
-                                   [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
-                                     Vec<T> distribution, density;
-                                     vec_normal<T>(a, distribution, density);
-                                     const Vec<T> g = load_partial(dgates.data() + r * row + w * hidden + c, count),
-                                                  gelu = a * distribution;
-                                     T* const to = rows[r] + w * e.expanded + c;
-                                     store_partial(to, g * b * (distribution + a * density), count);
-                                     store_partial(to + hidden, g * gelu, count);
-                                     store_partial(gates.data() + r * row + w * hidden + c, gelu * b, count);
-                                   });
+        detail::each_stencil<T, 2, detail::Emission::looped>(
+            windows, two, taps.data(), e.expanded,
+            [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
+              Vec<T> distribution, density;
+              vec_normal<T>(a, distribution, density);
+              const Vec<T> g = load_partial(dgates.data() + r * row + w * hidden + c, count), gelu = a * distribution;
+              T* const to = rows[r] + w * e.expanded + c;
+              store_partial(to, g * b * (distribution + a * density), count);
+              store_partial(to + hidden, g * gelu, count);
+              store_partial(gates.data() + r * row + w * hidden + c, gelu * b, count);
+            });
         for (int64_t r = 0; r < (two ? 2 : 1); ++r)
           if (T* const to = r == 0 ? part : part_below)
             detail::add_outer_products(dy_row(h + r, ring.unit.left), channels, channels,
