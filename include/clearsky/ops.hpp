@@ -21,6 +21,7 @@
 #include "clearsky/ops/inplace.hpp"
 #include "clearsky/ops/loss.hpp"
 #include "clearsky/ops/matmul.hpp"
+#include "clearsky/ops/naf.hpp"
 #include "clearsky/ops/norm.hpp"
 #include "clearsky/ops/pad.hpp"
 #include "clearsky/ops/padding.hpp"

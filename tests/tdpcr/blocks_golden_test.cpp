@@ -38,6 +38,20 @@ TEST_CASE_TEMPLATE("blocks of the golden file", T, float, double) {
   replay<T>("naf.8", eight, plain);
 }
 
+TEST_CASE_TEMPLATE("NAF blocks of the golden file, operation by operation and as one", T, float, double) {
+  for (const int64_t channels : {5, 8}) {
+    NafBlock<T> fused(channels), composed(channels);
+    const std::string name = "naf." + std::to_string(channels);
+    replay<T>(name, fused, [](const auto& part, const auto& in, auto*) { return part.fused(in[0]); });
+    replay<T>(name, composed, [](const auto& part, const auto& in, auto*) { return part.composed(in[0]); });
+    // Which of both it takes: fused from four pixels per channel on.
+    for (const int64_t columns : {2 * channels - 1, 2 * channels}) {
+      const Tensor<T> x = randn<T>({1, 2, columns, channels}, Key{2});
+      CHECK(fused(x).to_vector() == (columns == 2 * channels ? fused.fused(x) : fused.composed(x)).to_vector());
+    }
+  }
+}
+
 TEST_CASE_TEMPLATE("fusion blocks of the golden file", T, float, double) {
   const auto fuse = [](const FusionBlock<T>& block, const std::vector<Tensor<T>>& in, Tensor<T>* reliance) {
     return block(in[0], in[1], in[2], reliance);

@@ -180,11 +180,12 @@ void attention_block_backward(const AttentionBlockBackward<T>& p) {
     const int64_t step = 2 * channels;
     detail::expansion_backward<T>(e, cut, sums, p.u, p.dy, p.dx, total.data(), [&] {
       const int64_t row = (cut.strip_width + 2) * step;
-      return [&, row, rows = Scratch<T>(2 * row)](const detail::RowRing<T>& ring, int64_t h, bool two, T*, T*) {
+      return [&, row, rows = Scratch<T>(2 * row)](const detail::RowRing<T>& ring, detail::StencilRows<T> windows,
+                                                  int64_t h, bool two, T*, T*) {
         const int64_t width = ring.to - ring.from;
         const detail::AttentionPlan<T>& plan = plans[size_t(ring.unit.image)];
-        detail::each_stencil<T, 1>(detail::kept_rows(p.u, e, ring.unit.image, h, ring.from, ring.to, step), two,
-                                   taps.data(), e.expanded,
+        windows.channels = step;
+        detail::each_stencil<T, 1>(windows, two, taps.data(), e.expanded,
                                    [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> sum) {
                                      store_partial(rows.data() + r * row + w * step + c, sum, count);
                                    });

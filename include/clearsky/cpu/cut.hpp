@@ -51,47 +51,51 @@ inline Cut make_cut(int64_t batch, int64_t height, int64_t width, int64_t pixel_
 }
 
 /// A ring of image rows of one strip, with the columns next to it: row h lies in slot h modulo the slots.
+/// It holds what a step needs: its own rows and `halo` rows and columns on each side.
 template <class T>
 struct RowRing {
   const Cut* cut;
-  int64_t channels, slots, pitch;
+  int64_t channels, halo, slots, pitch;
   Scratch<T> rows;
   Cut::Unit unit{};
   int64_t from = 0, to = 0;  // columns of the image that a row holds
   int64_t ready = -1;        // rows below are made; -1: none
   int64_t last_unit = -2;
 
-  RowRing(const Cut& c, int64_t row_channels)
+  RowRing(const Cut& c, int64_t row_channels, int64_t rows_around = 1)
       : cut(&c),
         channels(row_channels),
-        slots(c.step + 2),
-        pitch((c.strip_width + 2) * row_channels),
+        halo(rows_around),
+        slots(c.step + 2 * halo),
+        pitch((c.strip_width + 2 * halo) * row_channels),
         rows(slots * pitch + 1) {}
 
-  /// Begins with a unit. Its first row above is made anew unless this ring comes from there.
+  /// Begins with a unit. Its first rows above are made anew unless this ring comes from there.
   void enter(int64_t i) {
     const bool goes_on = i == last_unit + 1 && i % cut->bands != 0;
     last_unit = i;
     unit = cut->unit(i);
-    from = (std::max)(int64_t(0), unit.left - 1);
-    to = (std::min)(cut->width, unit.right + 1);
-    if (!goes_on) ready = (std::max)(int64_t(0), unit.top - 1);
+    from = (std::max)(int64_t(0), unit.left - halo);
+    to = (std::min)(cut->width, unit.right + halo);
+    if (!goes_on) ready = (std::max)(int64_t(0), unit.top - halo);
   }
   T* row(int64_t h) const { return rows.data() + h % slots * pitch; }
   /// The first pixel of the strip itself.
   T* strip_row(int64_t h) const { return row(h) + (unit.left - from) * channels; }
 
   /// The windows of rows h and h + 1 of the strip, for `parts` parts of the channels.
-  StencilRows<T> around(int64_t h, int64_t parts) const {
+  StencilRows<T> around(int64_t h, int64_t parts) const { return around(h, parts, unit.left, unit.right); }
+  /// Those of columns [first, last) that this ring holds.
+  StencilRows<T> around(int64_t h, int64_t parts, int64_t first, int64_t last) const {
     StencilRows<T> s{};
     for (int64_t i = 0; i < 4; ++i) {
       const int64_t source = h - 1 + i;
-      s.x[i] = source < 0 || source >= cut->height ? nullptr : strip_row(source);
+      s.x[i] = source < 0 || source >= cut->height ? nullptr : row(source) + (first - from) * channels;
     }
     s.step = channels;
-    s.left = from < unit.left;
-    s.right = to > unit.right;
-    s.width = unit.right - unit.left;
+    s.left = from < first;
+    s.right = to > last;
+    s.width = last - first;
     s.channels = channels / parts;
     return s;
   }

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <optional>
 
 #include "clearsky/cpu/conv_depthwise.hpp"
 #include "clearsky/cpu/cut.hpp"
@@ -57,10 +58,11 @@ struct PackedWeight {
       pack_panel(b, row, column, panels.depth, panels.columns, i,
                  packed.data() + i * PackedPanels<T>::kWidth * panels.depth);
   }
-  /// y = x B (+ plus)
+  /// y = x B (+ plus) (+ start)
+  /// @param start  (columns), the same for each row; or null
   void multiply(const T* x, int64_t x_step, int64_t rows, T* y, int64_t y_step, const T* plus = nullptr,
-                int64_t plus_step = 0) const {
-    panels.multiply({x, x_step, 1, &kOneSegment, 1, panels.depth}, rows, packed.data(), y, y_step, nullptr, false, plus,
+                int64_t plus_step = 0, const T* start = nullptr) const {
+    panels.multiply({x, x_step, 1, &kOneSegment, 1, panels.depth}, rows, packed.data(), y, y_step, start, false, plus,
                     plus_step);
   }
 };
@@ -86,8 +88,13 @@ template <class T>
 class ExpandedRows {
  public:
   /// @param kept  (batch, height, width, expanded) written: u; or null
-  ExpandedRows(const Expansion<T>& p, const Cut& cut, const PackedWeight<T>& weight, T* kept)
-      : ring(cut, p.expanded), p_(p), weight_(weight), kept_(kept), normed_((cut.strip_width + 2) * p.channels) {}
+  /// @param halo  rows and columns around the unit
+  ExpandedRows(const Expansion<T>& p, const Cut& cut, const PackedWeight<T>& weight, T* kept, int64_t halo = 1)
+      : ring(cut, p.expanded, halo),
+        p_(p),
+        weight_(weight),
+        kept_(kept),
+        normed_((cut.strip_width + 2 * halo) * p.channels) {}
 
   /// Makes the rows below `last`, as far as the image has them.
   void reach(int64_t last) {
@@ -145,8 +152,7 @@ void each_expanded_step(const Expansion<T>& p, const Cut& cut, T* kept, MakeUser
 
 /// The windows of u around rows h, h + 1 of columns [from, to), read from memory.
 template <class T>
-StencilRows<T> kept_rows(const T* u, const Expansion<T>& p, int64_t image, int64_t h, int64_t from, int64_t to,
-                         int64_t channels) {
+StencilRows<T> kept_rows(const T* u, const Expansion<T>& p, int64_t image, int64_t h, int64_t from, int64_t to) {
   StencilRows<T> s{};
   for (int64_t i = 0; i < 4; ++i) {
     const int64_t source = h - 1 + i;
@@ -157,7 +163,7 @@ StencilRows<T> kept_rows(const T* u, const Expansion<T>& p, int64_t image, int64
   s.left = from > 0;
   s.right = to < p.width;
   s.width = to - from;
-  s.channels = channels;
+  s.channels = p.expanded;
   return s;
 }
 
@@ -174,13 +180,14 @@ struct ExpansionSums {
   T* others(T* part) const { return beta(part) + channels; }
 };
 
-/// Backward from dz to x, streamed. Rows of dz are made by `user`, which may keep rows of its own beside:
-///     user.enter(unit number, ring)                       a unit begins
-///     user.make(ring, h, two, part)                       writes rows h (and h + 1) of dz, columns [ring.from,
-///                                                         ring.to), to the ring; what it sums over those pixels that
-///                                                         belong to the strip goes to `part`, or nowhere where null
-/// A row's sums belong to the unit that the row lies in, whichever unit it is made for.
-/// @param u     (batch, height, width, expanded) of forward
+/// Backward from dz to x, streamed. Rows of dz are made by `user`:
+///
+///     user(ring, windows, h, two, part, part_below)
+///
+/// writes rows h (and h + 1 of `two`) of dz, columns [ring.from, ring.to), to the ring, from the windows of u around
+/// them. What it sums over those pixels that belong to the strip goes to `part`, of row h + 1 to `part_below`, or
+/// nowhere where null. A row's sums belong to the unit that the row lies in, whichever unit it is made for.
+/// @param u     (batch, height, width, expanded) of forward; or null: computed again, from x
 /// @param past  (batch, height, width, channels): the gradient of x along the residual
 /// @param dx    (batch, height, width, channels) written
 /// @param total (sums.elements()) written: all units' sums
@@ -188,6 +195,8 @@ template <class T, class MakeUser>
 void expansion_backward(const Expansion<T>& p, const Cut& cut, const ExpansionSums<T>& sums, const T* u, const T* past,
                         T* dx, T* total, MakeUser&& make_user) {
   const PackedWeight<T> weight(p.weight, p.channels, 1, p.expanded, p.channels);
+  std::optional<PackedWeight<T>> expand;
+  if (u == nullptr) expand.emplace(p.weight, 1, p.channels, p.channels, p.expanded);
   const Scratch<T> taps(9 * p.expanded);
   transpose_window(p.taps, p.expanded, 9, false, taps.data());
   const int64_t elements = sums.elements(), units = cut.units();
@@ -195,6 +204,8 @@ void expansion_backward(const Expansion<T>& p, const Cut& cut, const ExpansionSu
 
   parallel_runs(units, [&](int64_t begin, int64_t end) {
     RowRing<T> ring(cut, p.expanded);
+    std::optional<ExpandedRows<T>> again;  // dz of the rows and columns around a unit comes from one more of u
+    if (expand) again.emplace(p, cut, *expand, nullptr, 2);
     auto user = make_user();
     const int64_t most = cut.step_pixels();
     const Scratch<T> normed(most * p.channels + kBehind<T>), stats(2 * most), du(most * p.expanded + kBehind<T>),
@@ -207,21 +218,28 @@ void expansion_backward(const Expansion<T>& p, const Cut& cut, const ExpansionSu
     };
     for (int64_t i = begin; i < end; ++i) {
       ring.enter(i);
+      if (again) again->enter(i);
       const Cut::Unit unit = ring.unit;
       const int64_t width = unit.right - unit.left;
       T* const part = parts.data() + i * elements;
       for (int64_t h = unit.top; h < unit.bottom; h += cut.step) {
         const int64_t last = (std::min)(unit.bottom, h + cut.step), wanted = (std::min)(last + 1, p.height);
+        if (again) again->reach(wanted + 1);
         while (ring.ready < wanted) {
-          const bool two = ring.ready + 1 < wanted;
-          user(ring, ring.ready, two, part_of_row(i, ring.ready), two ? part_of_row(i, ring.ready + 1) : nullptr);
+          const int64_t row = ring.ready;
+          const bool two = row + 1 < wanted;
+          user(ring,
+               again ? again->ring.around(row, 1, ring.from, ring.to)
+                     : kept_rows(u, p, unit.image, row, ring.from, ring.to),
+               row, two, part_of_row(i, row), two ? part_of_row(i, row + 1) : nullptr);
           ring.ready += two ? 2 : 1;
         }
         const auto at = [&](int64_t row) { return (unit.image * p.height + row) * p.width + unit.left; };
+        const auto u_row = [&](int64_t row) { return again ? again->ring.strip_row(row) : u + at(row) * p.expanded; };
         each_pair(h, last, [&](int64_t r, bool two) {
           T* const to = du.data() + (r - h) * width * p.expanded;
           stencil_gradient<T>({ring.around(r, 1),
-                               {u + at(r) * p.expanded, u + at(r + 1) * p.expanded},
+                               {u_row(r), u_row(r + 1)},
                                p.expanded,
                                {to, to + width * p.expanded},
                                p.expanded,

@@ -47,12 +47,13 @@ void feed_forward_block_forward(const FeedForwardBlockForward<T>& p) {
       const int64_t width = ring.unit.right - ring.unit.left;
       detail::each_pair(first, last, [&](int64_t h, bool two) {
         T* const to = gates.data() + (h - first) * width * hidden;
-        detail::each_stencil<T, 2>(ring.around(h, 2), two, taps.data(), e.expanded,
-                                   [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
-                                     Vec<T> distribution, density;
-                                     vec_normal<T>(a, distribution, density);
-                                     store_partial(to + (r * width + w) * hidden + c, a * distribution * b, count);
-                                   });
+        detail::each_stencil<T, 2, detail::Emission::looped>(
+            ring.around(h, 2), two, taps.data(), e.expanded,
+            [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
+              Vec<T> distribution, density;
+              vec_normal<T>(a, distribution, density);
+              store_partial(to + (r * width + w) * hidden + c, a * distribution * b, count);
+            });
       });
       for (int64_t h = first; h < last; ++h) {
         const int64_t at = ((ring.unit.image * e.height + h) * e.width + ring.unit.left) * channels;
@@ -80,7 +81,8 @@ void feed_forward_block_backward(const FeedForwardBlockBackward<T>& p) {
     detail::expansion_backward<T>(e, cut, sums, p.u, p.dy, p.dx, total.data(), [&] {
       const int64_t row = (cut.strip_width + 2) * hidden;
       return [&, row, dgates = Scratch<T>(2 * row), gates = Scratch<T>(2 * row + detail::kBehind<T>)](
-                 const detail::RowRing<T>& ring, int64_t h, bool two, T* part, T* part_below) {
+                 const detail::RowRing<T>& ring, detail::StencilRows<T> windows, int64_t h, bool two, T* part,
+                 T* part_below) {
         const int64_t width = ring.to - ring.from;
         const auto dy_row = [&](int64_t r, int64_t column) {
           return p.dy + ((ring.unit.image * e.height + r) * e.width + column) * channels;
@@ -88,8 +90,9 @@ void feed_forward_block_backward(const FeedForwardBlockBackward<T>& p) {
         T* const rows[2] = {ring.row(h), two ? ring.row(h + 1) : nullptr};
         for (int64_t r = 0; r < (two ? 2 : 1); ++r)
           project.multiply(dy_row(h + r, ring.from), channels, width, dgates.data() + r * row, hidden);
-        detail::each_stencil<T, 2>(
-            detail::kept_rows(p.u, e, ring.unit.image, h, ring.from, ring.to, hidden), two, taps.data(), e.expanded,
+        windows.channels = hidden;
+        detail::each_stencil<T, 2, detail::Emission::looped>(
+            windows, two, taps.data(), e.expanded,
             [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
               Vec<T> distribution, density;
               vec_normal<T>(a, distribution, density);

@@ -8,7 +8,6 @@
 // Source: Ba, Kiros, Hinton, "Layer Normalization", 2016, arXiv:1607.06450, eq. 4.
 
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 #include <utility>
 
@@ -51,18 +50,19 @@ inline void row_statistics(const RowSquare<T>& x, T eps, Vec<T>& mean, Vec<T>& r
   constexpr int64_t kLane = kLanes<T>;
   const int64_t cols = x.cols;
   const T scale = T(1) / T(cols);
+  const int64_t whole = cols / kLane * kLane;
   Vec<T> sums[kLane];
   CLEARSKY_UNROLL
   for (int64_t i = 0; i < kLane; ++i) {
     const T* row = x.row(i);
     Vec<T> sum{};
-    for (int64_t c = 0; c < cols; c += kLane) sum += load_partial(row + c, cols - c);
+    for (int64_t c = 0; c < whole; c += kLane) sum += load(row + c);
+    if (whole < cols) sum += load_partial(row + whole, cols - whole);
     sums[i] = sum;
   }
   mean = lane_sums<T>(sums) * scale;
   T means[kLane];
   store(means, mean);
-  const int64_t whole = cols / kLane * kLane;
   const Vec<T> keep = lanes_below<T>(cols - whole);
   CLEARSKY_UNROLL
   for (int64_t i = 0; i < kLane; ++i) {
@@ -78,12 +78,7 @@ inline void row_statistics(const RowSquare<T>& x, T eps, Vec<T>& mean, Vec<T>& r
     }
     sums[i] = sum;
   }
-  const Vec<T> variance = lane_sums<T>(sums) * scale + eps;
-  T roots[kLane];
-  store(roots, variance);
-  CLEARSKY_UNROLL
-  for (int64_t i = 0; i < kLane; ++i) roots[i] = std::sqrt(roots[i]);
-  rstd = T(1) / load(roots);
+  rstd = T(1) / vec_sqrt<T>(lane_sums<T>(sums) * scale + eps);
 }
 
 /// @param x     (count, cols)

@@ -6,6 +6,7 @@
 // A row's last, partial vector is computed with the same instructions as the others (load_partial, store_partial), so
 // that an element's bits do not depend on where in a row it stands.
 
+#include <cmath>
 #include <cstdint>
 #include <cstring>
 #include <type_traits>
@@ -112,6 +113,21 @@ inline Vec<T> vec_min(Vec<T> a, Vec<T> b) {
   if constexpr (std::is_same_v<T, double>) return _mm512_maskz_min_pd(__mmask8(-1), a, b);
 #endif
   return a < b ? a : b;
+}
+/// The square root of each lane, correctly rounded.
+template <class T>
+inline Vec<T> vec_sqrt(Vec<T> v) {
+#if defined(__AVX512F__)
+  // The forms with a mask: g++ 12 warns of an uninitialised value inside the plain ones.
+  if constexpr (std::is_same_v<T, float>) return _mm512_maskz_sqrt_ps(__mmask16(-1), v);
+  else return _mm512_maskz_sqrt_pd(__mmask8(-1), v);
+#else
+  T lanes[kLanes<T>];
+  std::memcpy(lanes, &v, sizeof lanes);
+  for (T& lane : lanes) lane = std::sqrt(lane);
+  std::memcpy(&v, lanes, sizeof lanes);
+  return v;
+#endif
 }
 
 /// Lane k of the result is lane I_k of a and b side by side.

@@ -61,8 +61,12 @@ template <class T, int Rows, int Pixels>
       });
 }
 
+/// How the body that takes the sums is laid out: once for each of them, from registers, or as one loop over them, by
+/// way of memory. A long body would fill the instruction cache if it were unrolled.
+enum class Emission { unrolled, looped };
+
 /// All channel vectors of `Pixels` pixels from w on, or of fewer at a time.
-template <class T, int Rows, int Pixels, int Parts, class Emit>
+template <class T, int Rows, int Pixels, int Parts, Emission How, class Emit>
 [[gnu::always_inline]] inline void stencil_vector(const StencilRows<T>& s, const T* taps, int64_t tap_step, int64_t w,
                                                   int64_t end, int64_t c, int64_t count, const Emit& emit) {
   Vec<T> weights[Parts][9];
@@ -76,20 +80,24 @@ template <class T, int Rows, int Pixels, int Parts, class Emit>
     CLEARSKY_UNROLL
     for (int part = 0; part < Parts; ++part)
       stencil_sums<T, Rows, Pixels>(s, w, part * s.channels + c, count, weights[part], sums[part]);
-    if constexpr (Parts == 1) {
+    const auto take = [&](int r, int p) __attribute__((always_inline)) {
+      if constexpr (Parts == 1) emit(r, w + p, c, count, sums[0][r][p]);
+      else emit(r, w + p, c, count, sums[0][r][p], sums[1][r][p]);
+    };
+    if constexpr (How == Emission::unrolled) {
       CLEARSKY_UNROLL
       for (int r = 0; r < Rows; ++r) {
         CLEARSKY_UNROLL
-        for (int p = 0; p < Pixels; ++p) emit(r, w + p, c, count, sums[0][r][p]);
+        for (int p = 0; p < Pixels; ++p) take(r, p);
       }
-    } else {  // what takes two is long: unrolled, it would fill the instruction cache
+    } else {
       for (int r = 0; r < Rows; ++r)
-        for (int p = 0; p < Pixels; ++p) emit(r, w + p, c, count, sums[0][r][p], sums[1][r][p]);
+        for (int p = 0; p < Pixels; ++p) take(r, p);
     }
   }
 }
 
-template <class T, int Rows, int Parts, class Emit>
+template <class T, int Rows, int Parts, Emission How, class Emit>
 [[gnu::noinline]] void stencil_rows(const StencilRows<T>& s, const T* taps, int64_t tap_step, const Emit& emit) {
   constexpr int kPixels = kVectorBytes == 64 ? 4 : 2;
   for (int64_t w = 0; w < s.width; w += kStencilPixels) {
@@ -97,10 +105,10 @@ template <class T, int Rows, int Parts, class Emit>
     const int64_t even = w + (end - w) / kPixels * kPixels;
     int64_t c = 0;
     for (; c + kLanes<T> <= s.channels; c += kLanes<T>) {
-      stencil_vector<T, Rows, kPixels, Parts>(s, taps, tap_step, w, even, c, kLanes<T>, emit);
-      if (even < end) stencil_vector<T, Rows, 1, Parts>(s, taps, tap_step, even, end, c, kLanes<T>, emit);
+      stencil_vector<T, Rows, kPixels, Parts, How>(s, taps, tap_step, w, even, c, kLanes<T>, emit);
+      if (even < end) stencil_vector<T, Rows, 1, Parts, How>(s, taps, tap_step, even, end, c, kLanes<T>, emit);
     }
-    if (c < s.channels) stencil_vector<T, Rows, 1, Parts>(s, taps, tap_step, w, end, c, s.channels - c, emit);
+    if (c < s.channels) stencil_vector<T, Rows, 1, Parts, How>(s, taps, tap_step, w, end, c, s.channels - c, emit);
   }
 }
 
@@ -108,10 +116,10 @@ template <class T, int Rows, int Parts, class Emit>
 /// `two`. With two parts, channels c of the first and c of the second half of a pixel come together:
 /// emit(r, w, c, count, first, second).
 /// @param taps  (9, tap_step) elements, a vector of channels per tap
-template <class T, int Parts, class Emit>
+template <class T, int Parts, Emission How = Emission::unrolled, class Emit>
 void each_stencil(const StencilRows<T>& s, bool two, const T* taps, int64_t tap_step, const Emit& emit) {
-  if (two) stencil_rows<T, 2, Parts>(s, taps, tap_step, emit);
-  else stencil_rows<T, 1, Parts>(s, taps, tap_step, emit);
+  if (two) stencil_rows<T, 2, Parts, How>(s, taps, tap_step, emit);
+  else stencil_rows<T, 1, Parts, How>(s, taps, tap_step, emit);
 }
 
 /// One or two rows of both gradients of z = DW(u) at once, from the same reads of dz:

@@ -50,22 +50,6 @@ inline void each_update_part(const UpdateLayout& layout, Body&& body) {
                [&](int64_t first, int64_t last) { each_part_of_block(layout, first, last, body); });
 }
 
-/// The square root of each lane, correctly rounded.
-template <class T>
-inline Vec<T> vec_sqrt(Vec<T> v) {
-#if defined(__AVX512F__)
-  // The forms with a mask: g++ 12 warns of an uninitialised value inside the plain ones.
-  if constexpr (std::is_same_v<T, float>) return _mm512_maskz_sqrt_ps(__mmask16(-1), v);
-  else return _mm512_maskz_sqrt_pd(__mmask8(-1), v);
-#else
-  T lanes[kLanes<T>];
-  std::memcpy(lanes, &v, sizeof lanes);
-  for (T& lane : lanes) lane = std::sqrt(lane);
-  std::memcpy(&v, lanes, sizeof lanes);
-  return v;
-#endif
-}
-
 /// One parameter in a step of Adam; g is the gradient times AdamStep::grad_scale.
 template <class T>
 struct AdamTensor {

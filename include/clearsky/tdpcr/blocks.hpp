@@ -5,6 +5,7 @@
 #include "clearsky/nn/attention.hpp"
 #include "clearsky/nn/norm.hpp"
 #include "clearsky/ops/gate.hpp"
+#include "clearsky/ops/naf.hpp"
 #include "clearsky/ops/pool.hpp"
 #include "clearsky/ops/restormer.hpp"
 #include "clearsky/tdpcr/config.hpp"
@@ -122,10 +123,27 @@ struct NafBlock {
         beta({channels}, nn::init::constant(0)),
         gamma({channels}, nn::init::constant(0)) {}
 
-  Tensor<T> operator()(const Tensor<T>& x) const {
+  Tensor<T> operator()(const Tensor<T>& x) const { return detail::is_streamed(x) ? fused(x) : composed(x); }
+
+  /// Operation by operation.
+  Tensor<T> composed(const Tensor<T>& x) const {
     const Tensor<T> u = simple_gate(depthwise(expand1(norm1(x))));
     const Tensor<T> y = x + scaled(project1, beta, u * channel_attention(global_avg_pool(u)));
     return y + scaled(project2, gamma, simple_gate(expand2(norm2(y))));
+  }
+  /// The same as one operation; on the CPU only.
+  Tensor<T> fused(const Tensor<T>& x) const {
+    return naf_block<T>(
+        x, {{norm1.weight.value, norm1.bias.value, expand1.weight.value, depthwise.weight.value, norm1.eps},
+            channel_attention.weight.value,
+            project1.weight.value,
+            beta.value,
+            norm2.weight.value,
+            norm2.bias.value,
+            expand2.weight.value,
+            project2.weight.value,
+            gamma.value,
+            norm2.eps});
   }
 
   /// factor * project(x). The factor goes into the weights, which are a few thousand numbers and not a feature map.
