@@ -5,8 +5,8 @@
 //                                                             channel_attention.hpp
 //
 // The first pass adds up q k^T and the norms and writes v; q and k live in the cache only. P A is one matrix M
-// (channels x channels) per image, so that the second pass is a single product y = x + M v. Backward needs v, the
-// expanded rows before the window, and x: with D = dy v^T summed over the pixels (dM),
+// (channels x channels) per image, so that the second pass is a single product y = x + M v. Backward needs the expanded
+// rows before the window, from which it computes q, k and v again, and x: with D = dy v^T summed over the pixels (dM),
 //
 //     dP = dM A^T,   dA = P^T dM,   dv = M^T dy,   dq and dk from dA as in channel_attention.hpp
 
@@ -36,7 +36,6 @@ struct AttentionBlockBackward {
   const T* temperature;
   const T* project;
   const T* u;
-  const T* v;
   const T* state;
   const T* dy;  // (batch, height, width, channels)
   T* dx;        // (batch, height, width, channels)  written
@@ -151,6 +150,28 @@ struct AttentionPlan {
   }
 };
 
+/// v of one image once more: keeping it of every block would take a tenth of a training step's memory.
+/// @param taps  (9, expanded)
+/// @param v     (height, width, channels)  written
+template <class T>
+void attention_values(const AttentionBlockBackward<T>& p, int64_t image, const T* taps, T* v) {
+  const Expansion<T>& e = p.expansion;
+  const int64_t before = 2 * e.channels;  // q and k
+  parallel_for((e.height + 1) / 2, 4, [&](int64_t begin, int64_t end) {
+    each_pair(2 * begin, (std::min)(2 * end, e.height), [&](int64_t h, bool two) {
+      StencilRows<T> s = kept_rows(p.u, e, image, h, 0, e.width);
+      s.channels = e.channels;
+      for (const T*& x : s.x)
+        if (x != nullptr) x += before;
+      T* const to = v + h * e.width * e.channels;
+      each_stencil<T, 1>(s, two, taps + before, e.expanded,
+                         [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> sum) {
+                           store_partial(to + (r * e.width + w) * e.channels + c, sum, count);
+                         });
+    });
+  });
+}
+
 }  // namespace detail
 
 template <class T>
@@ -166,17 +187,19 @@ void attention_block_backward(const AttentionBlockBackward<T>& p) {
   } else {
     Workspace<detail::AttentionPlan<T>> plans;
     plans.reserve(size_t(e.batch));
+    const Scratch<T> taps(9 * e.expanded);
+    detail::transpose_window(e.taps, e.expanded, 9, false, taps.data());
     const Scratch<T> m(channels * channels), dm(channels * channels + detail::kBehind<T>);
     std::fill_n(dm.data(), channels * channels + detail::kBehind<T>, T(0));
     for (int64_t n = 0; n < e.batch; ++n) {
-      const int64_t at = n * pixels * channels;
-      gemm<T>({p.dy + at, p.v + at, nullptr, dm.data(), 1, channels, channels, pixels, 0, 1, channels, 0, channels, 1});
+      const Scratch<T> v(pixels * channels);
+      detail::attention_values(p, n, taps.data(), v.data());
+      gemm<T>({p.dy + n * pixels * channels, v.data(), nullptr, dm.data(), 1, channels, channels, pixels, 0, 1,
+               channels, 0, channels, 1});
       detail::mix_matrix(p.project, p.state + n * heads * (2 * d * d + 2 * d), heads, channels, m.data());
       plans.emplace_back(p, n, m.data(), dm.data(), dtemperature.data(), dproject.data());
     }
     const detail::Cut cut = detail::make_cut(e.batch, e.height, e.width, e.expanded * int64_t(sizeof(T)));
-    const Scratch<T> taps(9 * e.expanded);
-    detail::transpose_window(e.taps, e.expanded, 9, false, taps.data());
     const int64_t step = 2 * channels;
     detail::expansion_backward<T>(e, cut, sums, p.u, p.dy, p.dx, total.data(), [&] {
       const int64_t row = (cut.strip_width + 2) * step;

@@ -74,19 +74,19 @@ struct RestormerAttentionOp {
     attention_block_forward<T>(x.device(), {expansion_of(in, eps), t.data(), project.data(), u.mutable_data(),
                                             v.mutable_data(), state.mutable_data(), y.mutable_data(), heads});
     for (const Tensor<T>& kept : in) saved.keep(kept);
-    for (const Tensor<T>& kept : {t, project, u, v, state}) saved.keep(kept);
+    for (const Tensor<T>& kept : {t, project, u, state}) saved.keep(kept);
     return y;
   }
   Grads<T, 7> backward(const Saved<T>& saved, const Tensor<T>& g) const {
     const ExpansionInputs<T> in{saved[0], saved[1], saved[2], saved[3], saved[4]};
-    const Tensor<T> t = saved[5], project = saved[6], u = saved[7], v = saved[8], state = saved[9], dy = contiguous(g);
+    const Tensor<T> t = saved[5], project = saved[6], u = saved[7], state = saved[8], dy = contiguous(g);
     Grads<T, 7> grads;
     grads[0] = Tensor<T>(in[0].shape(), dy.device());
     const cpu::ExpansionGradient<T> to = expansion_gradient(saved, in, grads);
     if (saved.needs(5)) grads[5] = Tensor<T>(t.shape(), dy.device());
     if (saved.needs(6)) grads[6] = Tensor<T>(project.shape(), dy.device());
     attention_block_backward<T>(
-        dy.device(), {expansion_of(in, eps), t.data(), project.data(), u.data(), v.data(), state.data(), dy.data(),
+        dy.device(), {expansion_of(in, eps), t.data(), project.data(), u.data(), state.data(), dy.data(),
                       grads[0].mutable_data(), to, grads[5].mutable_data(), grads[6].mutable_data(), t.numel()});
     return grads;
   }
