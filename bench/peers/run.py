@@ -100,22 +100,24 @@ def exponent(points: list[tuple[float, float]]) -> float:
 
 
 def scaling(rows: list[dict]) -> dict:
-    """Fitted exponents of time over pixels and over images, per number of threads."""
+    """Fitted exponents of time and of memory over pixels and over images, per number of threads."""
     out = {}
     for threads in sorted({r["threads"] for r in rows}):
         for work in ("inference", "phase1"):
-            size, batch = [], []
-            for r in rows:
-                match = re.fullmatch(rf"scaling\.{work}_at_(\d+)_batch_(\d+)", r["name"])
-                if match and r["threads"] == threads:
-                    pixels, images = int(match[1]) ** 2, int(match[2])
-                    if images == 1:
-                        size.append((pixels, r["ours_ms"]))
-                    if pixels == 64 * 64:
-                        batch.append((images, r["ours_ms"]))
-            for name, points in (("pixels", size), ("images", batch)):
-                if len(points) > 2:
-                    out[f"{work}.{name}.threads_{threads}"] = {"exponent": round(exponent(points), 3), "points": points}
+            for of, unit in (("ours_ms", "ms"), ("ours_mb", "MB")):
+                size, batch = [], []
+                for r in rows:
+                    match = re.fullmatch(rf"scaling\.{work}_at_(\d+)_batch_(\d+)", r["name"])
+                    if match and r["threads"] == threads and of in r:
+                        pixels, images = int(match[1]) ** 2, int(match[2])
+                        if images == 1:
+                            size.append((pixels, r[of]))
+                        if pixels == 64 * 64:
+                            batch.append((images, r[of]))
+                for name, points in (("pixels", size), ("images", batch)):
+                    if len(points) > 2:
+                        out[f"{work}.{name}.threads_{threads}.{unit}"] = {"exponent": round(exponent(points), 3),
+                                                                          "points": points}
     return out
 
 
@@ -165,6 +167,8 @@ def main() -> None:
                     memory[row["name"]] = {"ours_mb": ask([options.ours, "--memory", row["name"]])["mb"],
                                            "peer_mb": ask(torch_rows + ["--memory", row["name"]])["mb"]}
                 result |= memory[row["name"]]
+            elif row["kind"] == "scaling":
+                result["ours_mb"] = ask([options.ours, "--memory", row["name"]])["mb"]
             results.append(result)
             peer = f"{result['peer_ms']:10.3f} {result['ratio']:6.2f}x  {result['peer']}" if "peer" in result else ""
             print(f"{result['name']:48} {threads} {result['ours_ms']:10.3f} {peer}", flush=True)

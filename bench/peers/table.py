@@ -86,11 +86,13 @@ def threads_gain(data):
 
 
 def growth(data):
-    lines = ["| work | grows with | threads | exponent | points: size, ms | target 1.05 |", "|---|---|--:|--:|---|---|"]
+    lines = ["| work | of | grows with | threads | exponent | points: size, ms or MB | target 1.05 |",
+             "|---|---|---|--:|--:|---|---|"]
     for key, fit in data["scaling"].items():
-        work, what, threads = key.split(".")
+        work, what, threads, unit = key.split(".")
+        of = {"ms": "time, ms", "MB": "resident memory, MB"}[unit]
         points = ", ".join(f"{int(x)}: {y:.1f}" for x, y in fit["points"])
-        lines.append(f"| {work} | {what} | {threads.split('_')[1]} | {fit['exponent']:.3f} | {points} | {'reached' if fit['exponent'] <= 1.05 else 'missed'} |")
+        lines.append(f"| {work} | {of} | {what} | {threads.split('_')[1]} | {fit['exponent']:.3f} | {points} | {'reached' if fit['exponent'] <= 1.05 else 'missed'} |")
     return lines
 
 
