@@ -1,6 +1,7 @@
 #pragma once
 // All of clearsky/core. Written by tests/structure/layers.py --write.
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/core/device.hpp"
 #include "clearsky/core/draws.hpp"
 #include "clearsky/core/dtype.hpp"

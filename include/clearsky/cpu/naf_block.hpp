@@ -18,6 +18,7 @@
 #include <cstdint>
 #include <limits>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/expansion.hpp"
 
 namespace clearsky::cpu {
@@ -409,5 +410,8 @@ void naf_block_backward(const NafBlockBackward<T>& p) {
   detail::write_if(p.dproject2, dproject2.data(), square);
   detail::write_if(p.dscale2, dscale2.data(), channels);
 }
+
+CLEARSKY_COMPILE_ONCE(naf_block_forward)
+CLEARSKY_COMPILE_ONCE(naf_block_backward)
 
 }  // namespace clearsky::cpu

@@ -4,6 +4,7 @@
 
 #include <array>
 
+#include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/naf_block.hpp"
 #include "clearsky/ops/restormer.hpp"
 
@@ -150,5 +151,7 @@ Tensor<T> naf_block(const Tensor<T>& x, const NafWeights<T>& w) {
                               w.scale2};
   return apply_list(detail::NafBlockOp<T>{T(w.expansion.eps), T(w.eps2)}, std::span<const Tensor<T>>(inputs));
 }
+
+CLEARSKY_COMPILE_ONCE(naf_block)
 
 }  // namespace clearsky
