@@ -117,12 +117,15 @@ def adamw_work():
 
 
 def model_work(name: str, mode: str):
-    """tdpcr[_naf].WORK_at_SIZE_batch_N, or scaling.WORK_at_SIZE_batch_N"""
+    """tdpcr[_naf].WORK_at_SIZE_batch_N, scaling.WORK_at_SIZE_batch_N, or triplets.WORK_at_SIZE_batch_N: the narrow network
+    of examples/tdpcr/configs/real_triplets.json"""
     which, rest = name.split(".")
     work, _, size, _, batch = rest.split("_")
     size, batch = int(size), int(batch)
     torch.manual_seed(1)
-    config = tdpcr.Config(block="naf" if which.endswith("naf") else "restormer", segmentation=work != "phase1")
+    narrow = {"width": 16, "optical_blocks": (1,) * 4, "sar_blocks": (1,) * 4, "decoder_blocks": (1,) * 4}
+    config = tdpcr.Config(block="naf" if which.endswith("naf") else "restormer", segmentation=work != "phase1",
+                          **(narrow if which == "triplets" else {}))
     model = tdpcr.TdpCr(config).to(memory_format=torch.channels_last)
     shape = (batch, config.optical_bands, size, size)
     data = {
@@ -139,7 +142,7 @@ def model_work(name: str, mode: str):
 def make(name: str, mode: str):
     if name == "adamw_5m":
         return adamw_work()
-    if name.startswith(("tdpcr", "scaling")):
+    if name.startswith(("tdpcr", "scaling", "triplets")):
         return model_work(name, mode)
     return operation_work(name, mode)
 
