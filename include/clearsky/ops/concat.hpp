@@ -146,6 +146,7 @@ CLEARSKY_INSTANCE_DOUBLE(Tensor<double> stack(std::initializer_list<Tensor<doubl
 CLEARSKY_INSTANCE_FLOAT(std::vector<Tensor<float>> split(const Tensor<float>&, std::span<const int64_t>, int64_t))
 CLEARSKY_INSTANCE_DOUBLE(std::vector<Tensor<double>> split(const Tensor<double>&, std::span<const int64_t>, int64_t))
 CLEARSKY_INSTANCE_FLOAT(std::vector<Tensor<float>> split(const Tensor<float>&, std::initializer_list<int64_t>, int64_t))
-CLEARSKY_INSTANCE_DOUBLE(std::vector<Tensor<double>> split(const Tensor<double>&, std::initializer_list<int64_t>, int64_t))
+CLEARSKY_INSTANCE_DOUBLE(std::vector<Tensor<double>> split(const Tensor<double>&, std::initializer_list<int64_t>,
+                                                           int64_t))
 
 }  // namespace clearsky
