@@ -147,7 +147,8 @@ def main() -> None:
     machine = ask([options.ours, "--machine"])
     modes = options.modes.split(",")
     for threads in map(int, options.threads.split(",")):
-        for row in rows:
+        # On one thread the models first: they say whether two threads were worth it.
+        for row in rows if threads > 1 else sorted(rows, key=lambda r: r["kind"] not in ("model", "model_naf")):
             if time.monotonic() - started > options.minutes * 60:
                 left_out.append(f"{row['name']}, threads {threads}")
                 continue
