@@ -8,7 +8,7 @@
 // The first pass streams through the rows, writes t and adds up s. q scales the columns of the projection and not a
 // feature map, so that the second pass makes z from x and t pixel by pixel, in tiles that stay in the cache.
 //
-// Backward needs x and t. y, v and u, what the 3x3 window sees, are kept or computed again: for each element that is as
+// Backward reads x, t and y. v and u, what the 3x3 window sees, are kept or computed again: for each element that is as
 // many multiply-adds as there are channels, which is dear for many channels and as fast as reading it for few.
 // Its first pass goes over the same tiles from dz to dy and adds up D = sum of dy t^T over the pixels of an image, the
 // gradient of M. From D follow those of P1, scale1 and q, of A, and what the mean's gradient adds to each pixel; its
@@ -20,6 +20,7 @@
 
 #include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/expansion.hpp"
+#include "clearsky/cpu/gate.hpp"
 
 namespace clearsky::cpu {
 
@@ -38,7 +39,7 @@ struct NafParameters {
   T eps2;
 };
 
-/// What backward can be spared to compute again; pointers may be null.
+/// What backward reads beside x and t. Forward writes what is not null; backward computes u and v again where they are.
 template <class T>
 struct NafKept {
   T* u;  // (batch, height, width, 2 channels)
@@ -178,17 +179,9 @@ void naf_gates(const Expansion<T>& e, T* u, T* t, T* s) {
   }
 }
 
-/// u (rows, 2 channels) = [c d] to gates (rows, channels) = c d.
-template <class T>
-void multiply_halves(const T* u, int64_t rows, int64_t channels, T* gates) {
-  for (int64_t i = 0; i < rows; ++i)
-    for (int64_t c = 0; c < channels; c += kLanes<T>) {
-      const T* const from = u + i * 2 * channels + c;
-      const int64_t left = channels - c;
-      store_partial(gates + i * channels + c, load_partial(from, left) * load_partial(from + channels, left), left);
-    }
-}
-/// The same with u's gradient. @param g  (rows, channels) the gates'; @param du  as u, which it may be
+/// u (rows, 2 channels) = [c d] to gates (rows, channels) = c d, and u's gradient.
+/// @param g   (rows, channels)    the gates'
+/// @param du  (rows, 2 channels)  written; may be u
 template <class T>
 void multiply_halves_backward(const T* u, const T* g, int64_t rows, int64_t channels, T* gates, T* du) {
   for (int64_t i = 0; i < rows; ++i)
@@ -247,7 +240,7 @@ struct NafSums {
 /// @param total  (NafSums::elements())        written: sums over all pixels; of project those of Q
 /// @param dmix   (batch, channels, channels)  written: D of each image
 template <class T>
-void naf_second_half_backward(const NafBlockBackward<T>& p, const T* mixes, T* dy, T* total, T* dmix) {
+void naf_second_half_backward(const NafBlockBackward<T>& p, T* dy, T* total, T* dmix) {
   const Expansion<T>& e = p.block.expansion;
   const int64_t channels = e.channels, square = channels * channels;
   const PixelCut cut = make_pixel_cut(e.batch, e.height * e.width, naf_tile(channels));
@@ -255,33 +248,25 @@ void naf_second_half_backward(const NafBlockBackward<T>& p, const T* mixes, T* d
   const int64_t units = cut.units(), elements = sums.elements(), mix_elements = square + kBehind<T>;
   const Scratch<T> parts(units * elements), mix_parts(units * mix_elements), scaled(square), mix_sum(mix_elements);
   scale_weight<T>(p.block.project2, p.block.scale2, nullptr, channels, scaled.data());
-  const Workspace<PackedWeight<T>> mix = packed_mixes(mixes, e.batch, channels, false);
   const PackedWeight<T> to_gates(scaled.data(), channels, 1, channels, channels);
   const PackedWeight<T> expand(p.block.expand2, 1, channels, channels, 2 * channels);
   const PackedWeight<T> to_normed(p.block.expand2, channels, 1, 2 * channels, channels);
   parallel_runs(units, [&](int64_t begin, int64_t end) {
     const int64_t most = cut.tile * channels;
-    const Scratch<T> y_again(most), dv(2 * most), dgates(most), dn(most), stats(2 * cut.tile);
+    const Scratch<T> dv(2 * most), dgates(most), dn(most), stats(2 * cut.tile);
     const Scratch<T> t = rows_with_margin<T>(most), n = rows_with_margin<T>(most), gates = rows_with_margin<T>(most);
     for (int64_t i = begin; i < end; ++i) {
       T *const part = parts.data() + i * elements, *const mix_part = mix_parts.data() + i * mix_elements;
       std::fill_n(part, elements, T(0));
       std::fill_n(mix_part, mix_elements, T(0));
-      cut.each_tile(i, [&](int64_t image, int64_t first, int64_t count) {
+      cut.each_tile(i, [&](int64_t, int64_t first, int64_t count) {
         const int64_t at = first * channels;
         const T* const dz = p.dz + at;
         std::copy_n(p.t + at, count * channels, t.data());
-        const T* y = p.kept.y + at;
-        if (p.kept.y == nullptr) {
-          y = y_again.data();
-          mix[size_t(image)].multiply(t.data(), channels, count, y_again.data(), channels, e.x + at, channels);
-        }
+        const T* const y = p.kept.y + at;
         normalise_rows<T>(y, count, channels, p.block.gamma2, p.block.beta2, p.block.eps2, n.data(), stats.data());
-        const T* v = p.kept.v + 2 * at;
-        if (p.kept.v == nullptr) {
-          v = dv.data();
-          expand.multiply(n.data(), channels, count, dv.data(), 2 * channels);
-        }
+        const T* const v = p.kept.v == nullptr ? dv.data() : p.kept.v + 2 * at;
+        if (p.kept.v == nullptr) expand.multiply(n.data(), channels, count, dv.data(), 2 * channels);
         to_gates.multiply(dz, channels, count, dgates.data(), channels);
         multiply_halves_backward(v, dgates.data(), count, channels, gates.data(), dv.data());
         add_outer_products(dz, channels, channels, gates.data(), channels, channels, count, sums.project(part));
@@ -339,7 +324,7 @@ void naf_block_forward(const NafBlockForward<T>& p) {
         mix[size_t(image)].multiply(p.t + at, channels, count, y, channels, e.x + at, channels);
         detail::normalise_rows<T>(y, count, channels, p.block.gamma2, p.block.beta2, p.block.eps2, n.data(), nullptr);
         expand.multiply(n.data(), channels, count, v, 2 * channels);
-        detail::multiply_halves(v, count, channels, n.data());
+        simple_gate_forward<T>({v, n.data(), count, channels});
         project.multiply(n.data(), channels, count, p.z + at, channels, y, channels);
       });
   });
@@ -362,7 +347,7 @@ void naf_block_backward(const NafBlockBackward<T>& p) {
   } else {
     const T *const s = p.state, *const q = p.state + batch * channels;
     const Scratch<T> dy(batch * pixels * channels), dmix(batch * square), mixes = detail::naf_mixes(p.block, q);
-    detail::naf_second_half_backward(p, mixes.data(), dy.data(), second_total.data(), dmix.data());
+    detail::naf_second_half_backward(p, dy.data(), second_total.data(), dmix.data());
     detail::scale_weight_backward<T>(p.block.project2, p.block.scale2, nullptr, second.project(second_total.data()),
                                      channels, dproject2.data(), dscale2.data(), nullptr);
     for (int64_t n = 0; n < batch; ++n)
