@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# run.sh find_package|add_subdirectory|compiler_line BUILD_FOLDER COMPILER GENERATOR: builds examples/hello.cpp as a
+# run.sh find_package|add_subdirectory|kernels|compiler_line BUILD_FOLDER COMPILER GENERATOR: builds examples/hello.cpp as a
 # stranger would, in a folder of its own, and runs it.
 set -euo pipefail
 kind=$1 build=$2 compiler=$3 generator=${4:-Unix Makefiles}
@@ -15,9 +15,11 @@ case $kind in
       -DCMAKE_PREFIX_PATH="$folder/prefix" -DHELLO="$root/examples/hello.cpp"
     cmake --build "$folder/build"
     ;;
-  add_subdirectory)
+  add_subdirectory | kernels)  # kernels: with the operations compiled once
+    link=clearsky::clearsky
+    [ "$kind" = add_subdirectory ] || link=clearsky::kernels
     cmake -S "$root/tests/consumers/add_subdirectory" -B "$folder/build" -G "$generator" \
-      -DCMAKE_CXX_COMPILER="$compiler" -DCLEARSKY="$root" -DHELLO="$root/examples/hello.cpp"
+      -DCMAKE_CXX_COMPILER="$compiler" -DCLEARSKY="$root" -DHELLO="$root/examples/hello.cpp" -DLINK="$link"
     cmake --build "$folder/build"
     ;;
   compiler_line)

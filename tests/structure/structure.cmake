@@ -38,8 +38,9 @@ endforeach()
 target_link_libraries(two_units PRIVATE clearsky_second_unit)
 add_test(NAME structure.two_units COMMAND two_units)
 
-# Consumers: a project that finds the installed library, one that has it as a subfolder, and a plain compiler line.
-foreach(consumer find_package add_subdirectory compiler_line)
+# Consumers: a project that finds the installed library, one that has it as a subfolder, with operations of its own or
+# compiled once, and a plain compiler line.
+foreach(consumer find_package add_subdirectory kernels compiler_line)
   add_test(NAME consumer.${consumer}
            COMMAND bash ${CMAKE_CURRENT_SOURCE_DIR}/consumers/run.sh ${consumer} ${PROJECT_BINARY_DIR}
                    ${CMAKE_CXX_COMPILER} ${CMAKE_GENERATOR})
