@@ -12,6 +12,7 @@ import re
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+CURVE = ROOT / "bench/results/real_triplets/curve.json"
 RESULTS, PAGE = ROOT / "bench/results/peers.json", ROOT / "docs/performance.md"
 PICTURE = ROOT / "docs/images/roofline.svg"
 
@@ -96,6 +97,14 @@ def growth(data):
     return lines
 
 
+def triplets(curve):
+    made_by = curve["made_by"]
+    lines = [f"Commit {made_by['commit']}, {made_by['cpu']}, {made_by['compiler']}; {made_by['peer']}, {curve['peer_step_ms']:.0f} ms a step.", "",
+             "| models | PSNR of their mean, dB | the last alone, dB | minutes of training | PyTorch's steps alone, minutes |", "|--:|--:|--:|--:|--:|"]
+    lines += [f"| {p['models']} | {p['psnr_db']:.2f} | {p['last_model_alone_db']:.2f} | {p['minutes']:.1f} | {p['peer_minutes']:.1f} |" for p in curve["points"]]
+    return lines
+
+
 def made_by(data):
     m, t = data["made_by"], data["machine"]["threads_2"]
     note = f" About these figures: {m['note']}." if "note" in m else ""
@@ -147,7 +156,8 @@ def roofline(data):
 def main():
     data = json.loads(RESULTS.read_text())
     parts = {"made by": made_by(data), "operations, 2 threads": operations(data, 2), "operations, 1 thread": operations(data, 1),
-             "models": models(data), "threads": threads_gain(data), "growth": growth(data)}
+             "models": models(data), "threads": threads_gain(data), "growth": growth(data),
+             "triplets": triplets(json.loads(CURVE.read_text()))}
     page = PAGE.read_text()
     new = page
     for name, lines in parts.items():
