@@ -2,8 +2,12 @@
 
 #include <doctest/doctest.h>
 
+#include <sched.h>
+
 #include <atomic>
+#include <chrono>
 #include <stdexcept>
+#include <thread>
 
 namespace clearsky {
 namespace {
@@ -124,6 +128,35 @@ TEST_CASE("parallel_sum: the same bits for any number of threads") {
     CHECK(sum() == one);
   }
   CHECK(parallel_sum<int>(0, 10, [](int64_t, int64_t) { return 1; }) == 0);
+}
+
+TEST_CASE("parallel_for: a worker does not stay on its caller's processor") {
+  cpu_set_t allowed;
+  if (sched_getaffinity(0, sizeof allowed, &allowed) != 0 || CPU_COUNT(&allowed) < 2) {
+    MESSAGE("skipped: there is one processor only");
+    return;
+  }
+  const WithThreads guard(2);
+  int together = 0;
+  for (int round = 0; round < 20; ++round) {
+    // Asleep by now, so that waking it is up to the system, which likes to wake where it was woken from.
+    std::this_thread::sleep_for(std::chrono::milliseconds(5));
+    int processor[2];
+    parallel_for(2, 1, [&](int64_t i, int64_t) { processor[i] = sched_getcpu(); });
+    // Either may be moved by the system in between: so once in a while, but not for good.
+    together += processor[0] == processor[1];
+  }
+  CHECK(together <= 10);
+  cpu_set_t after;
+  std::thread::id worker;
+  bool bound = false;
+  parallel_for(2, 1, [&](int64_t i, int64_t) {
+    if (i == 0) return;
+    worker = std::this_thread::get_id();
+    bound = sched_getaffinity(0, sizeof after, &after) != 0 || !CPU_EQUAL(&after, &allowed);
+  });
+  CHECK(worker != std::this_thread::get_id());
+  CHECK_FALSE(bound);
 }
 
 TEST_CASE("set_threads refuses what cannot be") {

@@ -13,6 +13,7 @@
 
 #include "clearsky/core/error.hpp"
 #include "clearsky/core/memory.hpp"
+#include "clearsky/core/processor.hpp"
 
 namespace clearsky {
 namespace detail {
@@ -50,6 +51,7 @@ class ThreadPool {
     std::lock_guard busy(busy_, std::adopt_lock);
     body_ = body;
     context_ = context;
+    caller_processor_.store(current_processor(), std::memory_order_relaxed);
     error_ = nullptr;
     pending_.store(int64_t(workers_.size()), std::memory_order_relaxed);
     generation_.fetch_add(1, std::memory_order_release);
@@ -57,32 +59,32 @@ class ThreadPool {
     inside_parallel_region = true;
     guarded(0);
     inside_parallel_region = false;
-    // The others have as much to do as the caller had: they are nearly done, so spin before sleeping.
-    for (int spin = 0; pending_.load(std::memory_order_acquire) != 0; ++spin) {
-      if (spin < kSpins) {
-        pause();
-      } else {
-        const int64_t left = pending_.load(std::memory_order_acquire);
-        if (left != 0) pending_.wait(left, std::memory_order_acquire);
-      }
-    }
+    // The others have as much to do as the caller had: they are nearly done.
+    await([&] { return pending_.load(std::memory_order_acquire) == 0; },
+          [&] {
+            const int64_t left = pending_.load(std::memory_order_acquire);
+            if (left != 0) pending_.wait(left, std::memory_order_acquire);
+          });
     if (error_) std::rethrow_exception(error_);
   }
 
  private:
-  static constexpr int kSpins = 4000;
-
-  ThreadPool() { start(int64_t((std::max)(1u, std::thread::hardware_concurrency())) - 1); }
+  ThreadPool() { start(hardware_threads() - 1); }
   ~ThreadPool() { stop(); }
 
-  static void pause() {
-#if defined(__x86_64__) || defined(__i386__)
-    __builtin_ia32_pause();
-#endif
+  static int64_t hardware_threads() { return int64_t((std::max)(1u, std::thread::hardware_concurrency())); }
+
+  template <class Done, class Sleep>
+  void await(Done&& done, Sleep&& sleep) const {
+    if (done()) return;
+    SpinWait spin(one_each_);
+    while (!done())
+      if (!spin.step()) sleep();
   }
 
   void start(int64_t count) {
     stopping_ = false;
+    one_each_ = count < hardware_threads();
     const uint64_t seen = generation_.load();
     try {
       for (int64_t t = 1; t <= count; ++t) workers_.emplace_back([this, t, seen] { work(t, seen); });
@@ -107,10 +109,12 @@ class ThreadPool {
     const PoolOfThread memory{size_t(thread)};
     inside_parallel_region = true;
     while (true) {
-      for (int spin = 0; generation_.load(std::memory_order_acquire) == seen; ++spin) {
-        if (spin < kSpins) pause();
-        else generation_.wait(seen, std::memory_order_acquire);
-      }
+      await([&] { return generation_.load(std::memory_order_acquire) != seen; },
+            [&] { generation_.wait(seen, std::memory_order_acquire); });
+      // A thread that was woken may find itself on the processor of the one that woke it, where each then waits for the
+      // other's turn, for good: the system sees one thread running at any time, and no reason to part them.
+      const int here = one_each_ ? current_processor() : -1;
+      if (here >= 0 && here == caller_processor_.load(std::memory_order_relaxed)) leave_processor(here);
       ++seen;
       if (stopping_) return;
       guarded(thread);
@@ -127,6 +131,8 @@ class ThreadPool {
     }
   }
 
+  bool one_each_ = false;  // a processor for each thread; changes only while there are no workers
+  std::atomic<int> caller_processor_{-1};
   std::vector<std::thread> workers_;
   std::mutex busy_;
   std::mutex error_mutex_;
