@@ -2,7 +2,6 @@
 // How a thread waits for another one that is nearly done, and where it runs.
 
 #include <chrono>
-#include <thread>
 #if defined(__linux__)
 #include <sched.h>
 #endif
@@ -34,40 +33,29 @@ inline bool leave_processor(int taken) {
 #endif
 }
 
-/// Waits without sleeping, since to sleep and to be woken takes longer than most operations: first on the processor
-/// alone, then handing it to whoever else wants it.
+/// Waits on the processor for a while, since to sleep and to be woken takes longer than most operations. Never with
+/// yield(): where other programs want the processor, that hands it to them for milliseconds, while a thread that sleeps
+/// gets it back as soon as it is woken.
 class SpinWait {
  public:
-  /// @param alone  whether each waiting thread has a processor of its own; without one, to spin holds up the others
-  explicit SpinWait(bool alone) : pausing_(alone) {}
-
   /// False once it is time to sleep.
   bool step() {
-    if (pausing_) {
-      for (int i = 0; i < kPausesPerLook; ++i) pause();
-      pausing_ = since() < kPauseFor;
-      return true;
-    }
-    std::this_thread::yield();
-    return since() < kYieldFor;
+    for (int i = 0; i < kPausesPerLook; ++i) pause();
+    return Clock::now() - began_ < kLongest;
   }
 
  private:
   using Clock = std::chrono::steady_clock;
   static constexpr int kPausesPerLook = 8;
-  static constexpr std::chrono::microseconds kPauseFor{100}, kYieldFor{2000};
+  static constexpr std::chrono::microseconds kLongest{200};
 
   static void pause() {
 #if defined(__x86_64__) || defined(__i386__)
     __builtin_ia32_pause();
 #endif
   }
-  Clock::duration since() const {
-    return Clock::now() - began_;
-  }
 
   Clock::time_point began_ = Clock::now();
-  bool pausing_;
 };
 
 }  // namespace clearsky::detail

@@ -76,10 +76,9 @@ class ThreadPool {
 
   template <class Done, class Sleep>
   void await(Done&& done, Sleep&& sleep) const {
-    if (done()) return;
-    SpinWait spin(one_each_);
+    SpinWait spin;
     while (!done())
-      if (!spin.step()) sleep();
+      if (!one_each_ || !spin.step()) sleep();  // without a processor of its own, a waiting thread holds up the others
   }
 
   void start(int64_t count) {
