@@ -7,6 +7,7 @@
 
 #include "clearsky/core/compile_once.hpp"
 #include "clearsky/cpu/conv.hpp"
+#include "clearsky/cpu/norm_rows.hpp"
 
 namespace clearsky::cpu {
 
@@ -51,40 +52,18 @@ inline int64_t row_slots(int64_t rows) {
 
 template <class T>
 void layer_norm_forward(const LayerNormForward<T>& p) {
-  constexpr int64_t kLane = kLanes<T>;
   const int64_t cols = p.cols;
   if (cols == 0) return;
-  const T scale = T(1) / T(cols);
-  parallel_for(p.rows, (std::max)(int64_t(1), 8192 / cols), [&](int64_t begin, int64_t end) {
-    for (int64_t r = begin; r < end; ++r) {
-      const T* x = p.x + r * cols;
-      Vec<T> total{};
-      for (int64_t c = 0; c < cols; c += kLane) total += load_partial(x + c, cols - c);
-      const T mean = sum_lanes<T>(total) * scale;
-      // Around the mean: E[x^2] - E[x]^2 cancels. The lanes behind the last column must not count.
-      Vec<T> squares{};
-      int64_t c = 0;
-      for (; c + kLane <= cols; c += kLane) {
-        const Vec<T> d = load(x + c) - mean;
-        squares += d * d;
-      }
-      if (c < cols) {
-        T lanes[kLane] = {};
-        for (int64_t i = 0; i < cols - c; ++i) lanes[i] = x[c + i] - mean;
-        squares += load(lanes) * load(lanes);
-      }
-      const T rstd = T(1) / std::sqrt(sum_lanes<T>(squares) * scale + p.eps);
-      for (c = 0; c < cols; c += kLane) {
-        const int64_t left = cols - c;
-        const Vec<T> xhat = (load_partial(x + c, left) - mean) * rstd;
-        store_partial(p.y + r * cols + c, xhat * load_partial(p.gamma + c, left) + load_partial(p.beta + c, left),
-                      left);
-      }
-      if (p.mean != nullptr) {
-        p.mean[r] = mean;
-        p.rstd[r] = rstd;
-      }
-    }
+  const int64_t grain = (std::max)(int64_t(1), 8192 / cols / kLanes<T>)*kLanes<T>;
+  parallel_for(p.rows, grain, [&](int64_t begin, int64_t end) {
+    const int64_t rows = end - begin;
+    const bool kept = p.mean != nullptr;
+    const Scratch<T> stats(kept ? 2 * rows : 1);
+    detail::normalise_rows(p.x + begin * cols, rows, cols, p.gamma, p.beta, p.eps, p.y + begin * cols,
+                           kept ? stats.data() : nullptr);
+    if (!kept) return;
+    std::copy_n(stats.data(), rows, p.mean + begin);
+    std::copy_n(stats.data() + rows, rows, p.rstd + begin);
   });
 }
 CLEARSKY_COMPILE_ONCE(layer_norm_forward)

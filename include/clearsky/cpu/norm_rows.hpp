@@ -81,6 +81,8 @@ inline void row_statistics(const RowSquare<T>& x, T eps, Vec<T>& mean, Vec<T>& r
   rstd = T(1) / vec_sqrt<T>(lane_sums<T>(sums) * scale + eps);
 }
 
+inline constexpr int64_t kRowsAtOnce = 4;
+
 /// @param x     (count, cols)
 /// @param n     (count, cols)  written
 /// @param stats (2, count)     mean and rstd, written; or null
@@ -92,22 +94,33 @@ template <class T>
     const RowSquare<T> square{x, cols, first, count};
     Vec<T> mean, rstd;
     row_statistics(square, eps, mean, rstd);
-    T means[kLane], roots[kLane];
-    store(means, mean);
+    T roots[kLane], shifts[kLane];  // xhat = x rstd - mean rstd
     store(roots, rstd);
+    store(shifts, -mean * rstd);
     const int64_t rows = (std::min)(kLane, count - first);
     if (stats != nullptr) {
-      std::copy_n(means, rows, stats + first);
-      std::copy_n(roots, rows, stats + count + first);
+      store_partial(stats + first, mean, rows);
+      store_partial(stats + count + first, rstd, rows);
     }
-    for (int64_t i = 0; i < rows; ++i) {
-      const T* from = square.row(i);
-      T* to = n + (first + i) * cols;
-      const Vec<T> m = splat(means[i]), r = splat(roots[i]);
+    // Several rows at once, so that gamma and beta are loaded once for them.
+    for (int64_t i = 0; i < rows; i += kRowsAtOnce) {
+      const T* from[kRowsAtOnce];
+      T* to[kRowsAtOnce];
+      Vec<T> r[kRowsAtOnce], shift[kRowsAtOnce];
+      CLEARSKY_UNROLL
+      for (int64_t k = 0; k < kRowsAtOnce; ++k) {
+        const int64_t at = (std::min)(i + k, rows - 1);
+        from[k] = x + (first + at) * cols;
+        to[k] = n + (first + at) * cols;
+        r[k] = splat(roots[at]);
+        shift[k] = splat(shifts[at]);
+      }
       for (int64_t c = 0; c < cols; c += kLane) {
         const int64_t left = cols - c;
-        const Vec<T> xhat = (load_partial(from + c, left) - m) * r;
-        store_partial(to + c, xhat * load_partial(gamma + c, left) + load_partial(beta + c, left), left);
+        const Vec<T> g = load_partial(gamma + c, left), b = load_partial(beta + c, left);
+        CLEARSKY_UNROLL
+        for (int64_t k = 0; k < kRowsAtOnce; ++k)
+          store_partial(to[k] + c, (load_partial(from[k] + c, left) * r[k] + shift[k]) * g + b, left);
       }
     }
   }
