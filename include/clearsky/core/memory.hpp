@@ -26,6 +26,7 @@
 #include <sanitizer/asan_interface.h>
 #endif
 
+#include "clearsky/core/arena.hpp"
 #include "clearsky/core/device.hpp"
 #include "clearsky/core/error.hpp"
 
@@ -53,7 +54,8 @@ inline void forbid_access(const void*, size_t) {}
 inline void permit_access(const void*, size_t) {}
 #endif
 
-/// Free blocks by size class: 8 classes per power of two, so at most an eighth of a block is unused.
+/// Large blocks come from an arena. Small ones are kept by size class, 8 classes per power of two: no block is more
+/// than an eighth larger than what was asked for.
 class MemoryPool {
  public:
   /// The pool of the program's own threads. Never destroyed: tensors in static storage may outlive any order of
@@ -108,15 +110,18 @@ class MemoryPool {
   void* take(size_t bytes) {
     std::lock_guard lock(mutex_);
     if (bytes > kMostBytes) fail_allocation(bytes);
-    const int index = class_of(bytes);
-    const size_t block = class_bytes(index);
-    auto& list = free_[index];
-    void* p = nullptr;
-    if (!list.empty()) {
-      p = list.back();
-      list.pop_back();
-    } else {
-      p = from_system(block);
+    size_t block = Arena::block_bytes(bytes);
+    void* p = bytes >= kLargeBytes ? from_arena(block) : nullptr;
+    if (p == nullptr) {
+      const int index = class_of(bytes);
+      block = class_bytes(index);
+      auto& list = free_[index];
+      if (!list.empty()) {
+        p = list.back();
+        list.pop_back();
+      } else {
+        p = from_system(block);
+      }
     }
     stats_.live_bytes += int64_t(block);
     if (stats_.live_bytes > stats_.peak_bytes) stats_.peak_bytes = stats_.live_bytes;
@@ -125,14 +130,30 @@ class MemoryPool {
   }
 
   void put_back(void* p, size_t bytes) noexcept {
-    const int index = class_of(bytes);
     std::lock_guard lock(mutex_);
-    forbid_access(p, class_bytes(index));
-    stats_.live_bytes -= int64_t(class_bytes(index));
-    free_[index].push_back(p);
+    const bool large = arena_.owns(p);
+    const size_t block = large ? Arena::block_bytes(bytes) : class_bytes(class_of(bytes));
+    forbid_access(p, block);
+    stats_.live_bytes -= int64_t(block);
+    if (large) arena_.put_back(p, block);
+    else free_[class_of(bytes)].push_back(p);
+  }
+
+  /// Null where the arena has no room, which the system's own allocation may have.
+  void* from_arena(size_t block) {
+    const size_t extent = arena_.extent();
+    void* const p = arena_.take(block);
+    if (arena_.extent() != extent) {
+      stats_.reserved_bytes += int64_t(arena_.extent() - extent);
+      ++stats_.system_allocations;
+    }
+    return p;
   }
 
   void trim_locked() {
+    const size_t extent = arena_.extent();
+    arena_.trim();
+    stats_.reserved_bytes -= int64_t(extent - arena_.extent());
     for (int i = 0; i < kClasses; ++i) {
       for (void* p : free_[i]) {
         permit_access(p, class_bytes(i));
@@ -161,6 +182,7 @@ class MemoryPool {
 
  private:
   static constexpr int kClasses = 8 * 48;
+  static constexpr size_t kLargeBytes = 32768;           ///< from here on blocks come from the arena
   static constexpr size_t kMostBytes = size_t(1) << 55;  ///< beyond any address space, and within the classes
 
   /// The smallest class that holds `bytes`. Class 8 e + m has (8 + m) * 2^(e + 3) bytes: 64, 72 -> rounded to 128 ...
@@ -215,6 +237,7 @@ class MemoryPool {
   static inline thread_local MemoryPool* thread_pool_ = nullptr;
 
   mutable std::mutex mutex_;
+  Arena arena_;
   std::vector<void*> free_[kClasses];
   MemoryStats stats_;
 };
