@@ -69,3 +69,9 @@ target_include_directories(clearsky_own_files SYSTEM INTERFACE ${CLEARSKY_STB_DI
 # -O3 would make kernels and tests a third slower to build, and no faster: the inner loops are unrolled by hand.
 target_compile_options(clearsky_kernels PRIVATE $<$<CONFIG:Release>:-O2>)
 target_link_libraries(clearsky_kernels PRIVATE clearsky_own)
+
+# Results name the commit. It is asked for at each build, and in a file of its own: only that is compiled again.
+set(CLEARSKY_COMMIT_FILE ${PROJECT_BINARY_DIR}/commit.cpp)
+add_custom_target(clearsky_commit BYPRODUCTS ${CLEARSKY_COMMIT_FILE}
+                  COMMAND ${CMAKE_COMMAND} -DSOURCE=${PROJECT_SOURCE_DIR} -DOUT=${CLEARSKY_COMMIT_FILE}
+                          -P ${PROJECT_SOURCE_DIR}/cmake/commit.cmake)

@@ -1,14 +1,9 @@
 # The program `clearsky`, at the top of the build folder: build/release/clearsky.
 file(GLOB program_sources CONFIGURE_DEPENDS ${PROJECT_SOURCE_DIR}/examples/tdpcr/*.cpp)
 if(program_sources)
-  # Results name the commit. It is asked for at each build, and in a file of its own: only that is compiled again.
-  set(commit_file ${PROJECT_BINARY_DIR}/commit.cpp)
-  add_custom_target(clearsky_commit BYPRODUCTS ${commit_file}
-                    COMMAND ${CMAKE_COMMAND} -DSOURCE=${PROJECT_SOURCE_DIR} -DOUT=${commit_file}
-                            -P ${PROJECT_SOURCE_DIR}/cmake/commit.cmake)
-  add_executable(clearsky_program ${program_sources} ${commit_file})
+  add_executable(clearsky_program ${program_sources} ${CLEARSKY_COMMIT_FILE})
   add_dependencies(clearsky_program clearsky_commit)
-  set_source_files_properties(${commit_file} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON GENERATED ON)
+  set_source_files_properties(${CLEARSKY_COMMIT_FILE} PROPERTIES SKIP_UNITY_BUILD_INCLUSION ON GENERATED ON)
   target_link_libraries(clearsky_program PRIVATE clearsky_own_files clearsky::kernels clearsky::cuda CLI11::CLI11)
   if(CLEARSKY_WITH_CUDA)
     target_sources(clearsky_program PRIVATE ${PROJECT_SOURCE_DIR}/examples/tdpcr/cuda_kernels.cu)
