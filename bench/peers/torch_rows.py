@@ -151,7 +151,7 @@ def serve(mode: str) -> None:
     current, work = None, None
     for line in sys.stdin:
         try:
-            name, threads, repeats = line.split()
+            name, threads, repeats = line.split()[:3]
             torch.set_num_threads(int(threads))
             if name != current:
                 work = make(name, mode)
