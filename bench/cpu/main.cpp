@@ -3,16 +3,22 @@
 //     cpu_benchmarks                    Google Benchmark's own output (its options apply)
 //     cpu_benchmarks --list             the rows, as JSON
 //     cpu_benchmarks --machine          what this machine can do at most, measured, as JSON
-//     cpu_benchmarks --serve            answers lines "ROW THREADS REPEATS" with the milliseconds of each repeat; what
-//     a
-//                                       peer does in the same way, so that bench/peers/run.py can take turns
+//     cpu_benchmarks --serve            answers lines "ROW THREADS REPEATS [WARM_MS]" with the milliseconds of each
+//                                       repeat, after calls that are not timed: two where the row or the number of
+//                                       threads is new, and then more until WARM_MS have passed. What a peer does in
+//                                       the same way, so that bench/peers/run.py can take turns. OMP_PROC_BIND=true
+//                                       gives each thread a CPU of its own, as it does to the peers' threads.
 //     cpu_benchmarks --memory ROW       the peak of the resident set above the program's base, in MB
 
 #include <benchmark/benchmark.h>
 #include <sys/resource.h>
+#if defined(__linux__)
+#include <sched.h>
+#endif
 
 #include <chrono>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <iostream>
 #include <nlohmann/json.hpp>
@@ -103,8 +109,40 @@ Json machine() {
   return out;
 }
 
+/// Gives each of `count` threads a CPU of its own, or takes that back where it cannot.
+class Binding {
+ public:
+  Binding() {
+#if defined(__linux__)
+    const char* wish = std::getenv("OMP_PROC_BIND");
+    if (wish == nullptr || std::strcmp(wish, "true") != 0 || sched_getaffinity(0, sizeof all_, &all_) != 0) return;
+    for (int cpu = 0; cpu < CPU_SETSIZE; ++cpu)
+      if (CPU_ISSET(cpu, &all_)) cpus_.push_back(cpu);
+#endif
+  }
+  void operator()([[maybe_unused]] int64_t count) const {
+#if defined(__linux__)
+    if (cpus_.empty()) return;
+    parallel_for(count, 1, [&](int64_t t, int64_t) {
+      cpu_set_t own;
+      CPU_ZERO(&own);
+      if (count <= int64_t(cpus_.size())) CPU_SET(cpus_[size_t(t)], &own);
+      else own = all_;
+      sched_setaffinity(0, sizeof own, &own);
+    });
+#endif
+  }
+
+ private:
+  std::vector<int> cpus_;
+#if defined(__linux__)
+  cpu_set_t all_{};
+#endif
+};
+
 void serve() {
   const std::vector<Row> rows = all_rows();
+  const Binding bind;
   std::string current;
   std::function<void()> work;
   for (std::string line; std::getline(std::cin, line);) {
@@ -113,16 +151,20 @@ void serve() {
       std::istringstream in(line);
       std::string name;
       int64_t count = 1, repeats = 1;
-      in >> name >> count >> repeats;
+      double warm_ms = 0;
+      in >> name >> count >> repeats >> warm_ms;
       set_threads(count);
-      if (name != current) {
+      bind(count);
+      if (const std::string asked = name + " " + std::to_string(count); asked != current) {
+        current.clear();
         work = nullptr;
         release_cached_memory();
         work = find(rows, name).make();
-        current = name;
+        current = asked;
+        work();
         work();
       }
-      work();  // with this number of threads
+      for (const double begin = milliseconds(); milliseconds() - begin < warm_ms;) work();
       answer["ms"] = Json::array();
       for (int64_t i = 0; i < repeats; ++i) {
         const double begin = milliseconds();
@@ -130,7 +172,7 @@ void serve() {
         answer["ms"].push_back(milliseconds() - begin);
       }
     } catch (const std::exception& e) {
-      answer["error"] = e.what();
+      answer = {{"error", e.what()}};
     }
     std::cout << answer.dump() << std::endl;
   }

@@ -17,7 +17,6 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 LEVELS = 4
@@ -406,10 +405,14 @@ def from_clearsky(tensor: Tensor) -> Tensor:
 
 
 def save_weights(model: nn.Module, path: str, metadata: dict[str, str] | None = None) -> None:
+    from safetensors.torch import save_file  # weight files alone need it
+
     save_file({name: to_clearsky(p) for name, p in model.state_dict().items()}, path, metadata)
 
 
 def load_weights(model: nn.Module, path: str) -> None:
+    from safetensors.torch import load_file
+
     model.load_state_dict({name: from_clearsky(t) for name, t in load_file(path).items()})
 
 

@@ -56,6 +56,12 @@ def measure(step, repeats: int, warmups: int) -> dict:
     return {"median_ms": statistics.median(times), "quartile_low_ms": low, "quartile_high_ms": high, "repeats": repeats}
 
 
+def one_pass() -> dict:
+    """AdamW's fastest form: the fused CPU kernel is younger than AdamW."""
+    version = tuple(int(n) for n in torch.__version__.split(".")[:2])
+    return {"fused": True} if version >= (2, 4) else {"foreach": True}
+
+
 def make_step(model, work: str, batch: dict, trains: str, weight: float):
     """work: inference | phase1 | phase2. A training step is everything: forward, backward, clip, AdamW."""
     if work == "inference":
@@ -69,9 +75,7 @@ def make_step(model, work: str, batch: dict, trains: str, weight: float):
 
     model.train()
     trained = tdpcr.set_trained(getattr(model, "_orig_mod", model), 1 if work == "phase1" else 2, trains)
-    version = tuple(int(n) for n in torch.__version__.split(".")[:2])
-    one_pass = {"fused": True} if version >= (2, 4) else {"foreach": True}  # the fused CPU kernel is younger than AdamW
-    optimizer = torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.999), weight_decay=1e-3, **one_pass)
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, betas=(0.9, 0.999), weight_decay=1e-3, **one_pass())
 
     def loss_of(out):
         if work == "phase1":

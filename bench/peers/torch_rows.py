@@ -1,10 +1,10 @@
 """The rows of bench/cpu/rows.hpp in PyTorch, by the same names, served in the same way.
 
-    python torch_rows.py --serve [--mode eager|compiled]     answers lines "ROW THREADS REPEATS" with milliseconds
+    python torch_rows.py --serve [--mode eager|compiled]     answers lines "ROW THREADS REPEATS [WARM_MS]" with milliseconds
     python torch_rows.py --memory ROW                        peak of the resident set above the program's base, in MB
 
 Tuned: large blocks of memory are kept and not given back to the system, images are channels_last. Its convolutions are
-oneDNN's; attention is F.scaled_dot_product_attention.
+oneDNN's; attention is F.scaled_dot_product_attention, and before PyTorch 2 the two products and the softmax between them.
 """
 
 from __future__ import annotations
@@ -19,13 +19,19 @@ import torch.nn.functional as F
 from torch import nn
 
 import tdpcr_torch as tdpcr
-from time_torch import make_step, peak_bytes, retain_memory
+from time_torch import make_step, one_pass, peak_bytes, retain_memory
 
 
 def image(*shape: int) -> torch.Tensor:
     """(N, H, W, C) as clearsky names it: NCHW in channels_last memory."""
     n, h, w, c = shape
     return (torch.rand(n, c, h, w) * 2 - 1).to(memory_format=torch.channels_last)
+
+
+def attention(q, k, v):
+    if hasattr(F, "scaled_dot_product_attention"):
+        return F.scaled_dot_product_attention(q, k, v)
+    return (q * q.shape[-1] ** -0.5 @ k.transpose(-2, -1)).softmax(-1) @ v
 
 
 class Windows(nn.Module):
@@ -38,7 +44,7 @@ class Windows(nn.Module):
             return x.permute(0, 1, 3, 5, 2, 4, 6).reshape(-1, 4, 64, c // 4)
 
         n, c, h, w = q.shape
-        y = F.scaled_dot_product_attention(cut(q), cut(k), cut(v))
+        y = attention(cut(q), cut(k), cut(v))
         y = y.reshape(n, h // 8, w // 8, 4, 8, 8, c // 4).permute(0, 1, 4, 2, 5, 3, 6)
         return y.reshape(n, h, w, c).permute(0, 3, 1, 2)
 
@@ -66,7 +72,7 @@ def operations() -> dict:
         ),
         "gelu_64_at_128": lambda: (F.gelu, (torch.rand(1, 128, 128, 64) * 2 - 1,)),
         "attention_1024_4x32": lambda: (
-            F.scaled_dot_product_attention,
+            attention,
             tuple(torch.rand(1, 4, 1024, 32) * 2 - 1 for _ in range(3)),
         ),
         "window_attention_256x64_4x32": lambda: (Windows(), tuple(image(1, 128, 128, 128) for _ in range(3))),
@@ -112,7 +118,7 @@ def operation_work(name: str, mode: str):
 def adamw_work():
     p = nn.Parameter(torch.rand(5000, 1000))
     p.grad = torch.rand(5000, 1000)
-    optimizer = torch.optim.AdamW([p], lr=1e-4, weight_decay=1e-3, fused=True)
+    optimizer = torch.optim.AdamW([p], lr=1e-4, weight_decay=1e-3, **one_pass())
     return optimizer.step
 
 
@@ -147,17 +153,38 @@ def make(name: str, mode: str):
     return operation_work(name, mode)
 
 
+def blas() -> str:
+    """What multiplies matrices: MKL inside the program, or the library that is loaded."""
+    if torch.backends.mkl.is_available():
+        return "MKL"
+    try:
+        with open("/proc/self/maps") as maps:
+            loaded = {line.split()[-1].rsplit("/", 1)[-1] for line in maps if "blas" in line}
+    except OSError:
+        return "unknown"
+    return next((name for name in sorted(loaded) if "openblas" in name), "the reference BLAS" if loaded else "unknown")
+
+
+def instructions() -> str:
+    """The widest vectors that its own kernels use."""
+    return torch.__config__.show().split("CPU capability usage: ")[-1].split("\n")[0]
+
+
 def serve(mode: str) -> None:
     current, work = None, None
     for line in sys.stdin:
         try:
-            name, threads, repeats = line.split()[:3]
+            name, threads, repeats, *warm = line.split()
             torch.set_num_threads(int(threads))
-            if name != current:
+            if (name, threads) != current:
+                current = None
                 work = make(name, mode)
-                current = name
+                current = name, threads
                 work()
-            work()
+                work()
+            begin = time.perf_counter()
+            while (time.perf_counter() - begin) * 1e3 < float(warm[0] if warm else 0):
+                work()
             times = []
             for _ in range(int(repeats)):
                 begin = time.perf_counter()
@@ -178,7 +205,7 @@ def main() -> None:
     options = parser.parse_args()
     retain_memory()
     if options.version:
-        print(json.dumps({"torch": torch.__version__}))
+        print(json.dumps({"torch": torch.__version__, "blas": blas(), "instructions": instructions()}))
     elif options.memory:
         torch.set_num_threads(2)
         base = peak_bytes()
