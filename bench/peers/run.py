@@ -31,7 +31,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BUILD = ROOT / "build/release/bench"
 MODELS = ("model", "model_naf", "model_bf16")
-WARM_MS = 20
+WARM_MS = 50  # threads that the system has put on one CPU are apart after 10 to 25, where nothing else runs
 COMPILED_MODELS = r"tdpcr(_naf)?\.(inference|phase1)_at_256_batch_1"
 TICKS = os.sysconf("SC_CLK_TCK")
 
@@ -244,8 +244,8 @@ def find_peers(options, environment: dict) -> tuple[list[Peer], Peer | None, dic
             variables["ATEN_CPU_CAPABILITY"] = "avx512"  # which later versions choose by themselves
         found = ask([options.old_python, script, "--version"], variables)
         if found["blas"] == "the reference BLAS":
-            print("PyTorch 1.13 multiplies with the reference BLAS here, twenty times slower than with OpenBLAS: install one "
-                  "that uses OpenMP (Debian: libopenblas0-openmp)", file=sys.stderr)
+            print("PyTorch 1.13 multiplies with the reference BLAS here, twenty times slower than with OpenBLAS: install "
+                  "one that uses OpenMP (Debian: libopenblas0-openmp)", file=sys.stderr)
         name = f"pytorch {found['torch']} eager"
         about[name.removesuffix(" eager")] = {"blas": found["blas"], "instructions": found["instructions"]}
         old = Peer(name, [options.old_python, script, "--serve"], lambda r: r["kind"] != "model_bf16", variables)
@@ -299,6 +299,8 @@ def main() -> None:
     if before and before["made_by"]["commit"] != listed["commit"]:
         sys.exit(f"--merge: {options.out} is of commit {before['made_by']['commit']}, {options.ours} of {listed['commit']}; "
                  "measure all rows anew, or write to another file with --out")
+    if before and listed["commit"].endswith("+"):
+        print("--merge: built with changes that are not committed; nothing says that both runs had the same", file=sys.stderr)
     peers, old, memory_of, about = find_peers(options, environment)
     ours = Peer("ours", [options.ours, "--serve"], lambda r: True, environment)
     rows = [r for r in listed["rows"] if re.search(options.only, r["name"])]
@@ -340,6 +342,10 @@ def main() -> None:
             elif row["kind"] == "scaling":
                 result["ours_mb"] = ask([options.ours, "--memory", row["name"]])["mb"]
             results.append(result)
+            lost = [name for r in (before["rows"] if before else []) if (r["name"], r["threads"]) == (row["name"], threads)
+                    for name in r.get("peers", {}) if name not in result.get("peers", {})]
+            if lost:
+                print(f"{row['name']}: the row had {', '.join(lost)} before, and has no longer", file=sys.stderr)
             peer = f"{result['peer_ms']:10.3f} {result['ratio']:6.2f}x  {result['peer']}" if "peer" in result else ""
             older = f", {result['ratio_torch_1_13']:.2f}x PyTorch 1.13" if "ratio_torch_1_13" in result else ""
             rest = "".join(f"; failed: {name}: {why[:100]}" for name, why in result.get("failed", {}).items())

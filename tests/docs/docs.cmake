@@ -7,3 +7,5 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND NOT CLEARSKY_SANITIZE)
 endif()
 # The page of measured times has what the results say.
 add_test(NAME docs.performance COMMAND Python3::Interpreter ${PROJECT_SOURCE_DIR}/bench/peers/table.py --check)
+# What is made of measured rows: merged runs, growth, tables.
+add_test(NAME docs.peers COMMAND Python3::Interpreter ${CMAKE_CURRENT_SOURCE_DIR}/docs/peers.py)
