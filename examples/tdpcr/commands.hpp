@@ -49,5 +49,6 @@ Run add_evaluate(CLI::App& app);
 Run add_predict(CLI::App& app);
 Run add_synthesize(CLI::App& app);
 Run add_info(CLI::App& app);
+Run add_profile(CLI::App& app);
 
 }  // namespace clearsky::program

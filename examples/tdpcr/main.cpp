@@ -56,6 +56,7 @@ int main(int argc, char** argv) {
     add(clearsky::program::add_predict);
     add(clearsky::program::add_synthesize);
     add(clearsky::program::add_info);
+    add(clearsky::program::add_profile);
     return list;
   }();
   try {

@@ -10,6 +10,7 @@
 #include "clearsky/core/philox.hpp"
 #include "clearsky/core/pointer.hpp"
 #include "clearsky/core/print.hpp"
+#include "clearsky/core/profile.hpp"
 #include "clearsky/core/shape.hpp"
 #include "clearsky/core/tensor.hpp"
 #include "clearsky/core/threads.hpp"

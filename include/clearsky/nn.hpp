@@ -8,4 +8,5 @@
 #include "clearsky/nn/linear.hpp"
 #include "clearsky/nn/module.hpp"
 #include "clearsky/nn/norm.hpp"
+#include "clearsky/nn/profile.hpp"
 #include "clearsky/nn/state_dict.hpp"

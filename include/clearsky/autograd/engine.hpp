@@ -53,6 +53,7 @@ class BackwardPass {
   std::vector<TensorBase> run(const TensorBase& root, const TensorBase& seed) {
     const GradModeGuard mode(options_.create_graph);
     const Running running(this);
+    const ProfileOperation profiled("backward", Pass::backward);
     send(edge_to(root), seed);
     std::vector<TensorBase> inputs;
     while (!queue_.empty()) {
@@ -60,6 +61,7 @@ class BackwardPass {
       const Pointer<Node> node = std::move(queue_.back());
       queue_.pop_back();
       node->queued = false;
+      const ProfileBackward through(node->recorded_in);
       TensorBase g = std::exchange(node->pending, {});
       CLEARSKY_CHECK(AutogradError, !node->released, node->name(),
                      ": backward through a graph whose saved values are gone; pass Retain::yes to the first backward");
@@ -67,7 +69,10 @@ class BackwardPass {
       if (node->retained != nullptr && options_.wanted.empty()) keep_gradient(*node->retained, g);
       note_wanted(*node, g);
       inputs.assign(node->edges.size(), {});
-      node->backward(g, inputs);
+      {
+        const ProfileOperation operation(node->name());
+        node->backward(g, inputs);
+      }
       g = {};
       for (size_t i = 0; i < inputs.size(); ++i) {
         TensorBase input = std::move(inputs[i]);

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "clearsky/autograd/grad_mode.hpp"
+#include "clearsky/core/profile.hpp"
 #include "clearsky/core/tensor.hpp"
 
 namespace clearsky::detail {
@@ -36,7 +37,7 @@ using Edges = std::vector<Edge, PoolAllocator<Edge>>;
 /// One recorded operation with one output.
 class Node : public RefCounted {
  public:
-  Node() : sequence_(next_sequence()) {}
+  Node() : recorded_in(recording_module()), sequence_(next_sequence()) {}
 
   virtual const char* name() const = 0;
   /// Gradients of the inputs from that of the output; entries without an edge may stay undefined.
@@ -52,6 +53,7 @@ class Node : public RefCounted {
   /// The number that the next operation gets, on whatever thread.
   static uint64_t upcoming_sequence() { return counter().load(std::memory_order_relaxed); }
 
+  const ProfiledModule recorded_in;  ///< whose time backward through it is, where somebody listens
   Edges edges;
   bool released = false;
   std::vector<NamedHook> hooks;

@@ -153,6 +153,7 @@ using NeedsList = std::vector<bool, PoolAllocator<bool>>;
 
 template <class Op, class T, class Forward>
 auto apply_recorded(const Op& op, std::span<const TensorBase* const> inputs, Forward&& forward) {
+  const ProfileOperation running(Op::kName);
   if (!must_record(Op::kName, inputs)) {
     Saved<T> saved;
     return forward(op, saved);

@@ -30,6 +30,7 @@ struct MultiHeadAttention {
   /// @param x        (B, L, channels)      asks
   /// @param context  (B, L_k, channels)    is looked at; x itself for self-attention
   Tensor<T> operator()(const Tensor<T>& x, const Tensor<T>& context, const AttentionOptions<T>& options = {}) const {
+    const ProfileModule scope(*this);
     CLEARSKY_CHECK(ShapeError, x.rank() == 3 && context.rank() == 3 && x.size(0) == context.size(0),
                    "MultiHeadAttention: input ", x.shape(), " and context ", context.shape(),
                    " must be (B, L, channels) with the same B");
@@ -73,6 +74,7 @@ struct WindowAttention {
   }
 
   Tensor<T> operator()(const Tensor<T>& x) const {
+    const ProfileModule scope(*this);
     return projection(window_attention(query(x), key(x), value(x), heads, window));
   }
 
@@ -107,6 +109,7 @@ struct Mdta {
   }
 
   Tensor<T> operator()(const Tensor<T>& x) const {
+    const ProfileModule scope(*this);
     return projection(channel_attention_qkv(qkv_depthwise(qkv(x)), temperature.value));
   }
 

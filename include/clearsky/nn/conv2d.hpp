@@ -33,7 +33,10 @@ struct Conv2d {
   }
 
   bool present() const { return weight.defined(); }
-  Tensor<T> operator()(const Tensor<T>& x) const { return conv2d(x, weight.value, bias.value, options); }
+  Tensor<T> operator()(const Tensor<T>& x) const {
+    const ProfileModule scope(*this);
+    return conv2d(x, weight.value, bias.value, options);
+  }
 
   template <class Visit>
   void each_part(Visit&& visit) {
@@ -79,7 +82,10 @@ struct ConvTranspose2d {
     if (with_bias == Bias::yes) bias = Parameter<T>({outputs}, init::fan_in_uniform(fan_in));
   }
 
-  Tensor<T> operator()(const Tensor<T>& x) const { return conv_transpose2d(x, weight.value, bias.value, options); }
+  Tensor<T> operator()(const Tensor<T>& x) const {
+    const ProfileModule scope(*this);
+    return conv_transpose2d(x, weight.value, bias.value, options);
+  }
 
   template <class Visit>
   void each_part(Visit&& visit) {

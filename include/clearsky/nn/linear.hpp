@@ -23,7 +23,10 @@ struct Linear {
     if (with_bias == Bias::yes) bias = Parameter<T>({outputs}, init::fan_in_uniform(inputs));
   }
 
-  Tensor<T> operator()(const Tensor<T>& x) const { return linear(x, weight.value, bias.value); }
+  Tensor<T> operator()(const Tensor<T>& x) const {
+    const ProfileModule scope(*this);
+    return linear(x, weight.value, bias.value);
+  }
 
   template <class Visit>
   void each_part(Visit&& visit) {

@@ -3,7 +3,10 @@
 //
 //     struct ResidualBlock {
 //       nn::Conv2d<> conv1, conv2;
-//       Tensor<> operator()(const Tensor<>& x) const { return x + conv2(relu(conv1(x))); }
+//       Tensor<> operator()(const Tensor<>& x) const {
+//         const ProfileModule scope(*this);  // may be left out: its time is then that of who called it
+//         return x + conv2(relu(conv1(x)));
+//       }
 //       template <class Visit>
 //       void each_part(Visit&& visit) {
 //         visit("conv1", conv1);
@@ -11,9 +14,9 @@
 //       }
 //     };
 //
-// That list is the only place where names are born: weight files, optimizers, freezing, summaries and start values all
-// take the same walk over it. A part is a Parameter, a Buffer, a module, or a vector, array or optional of modules;
-// elements of lists are named by their number.
+// That list is the only place where names are born: weight files, optimizers, freezing, summaries, start values and
+// profiles all take the same walk over it. A part is a Parameter, a Buffer, a module, or a vector, array or optional of
+// modules; elements of lists are named by their number.
 
 #include <string>
 #include <type_traits>

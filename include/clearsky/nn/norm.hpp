@@ -17,7 +17,10 @@ struct LayerNorm {
   explicit LayerNorm(int64_t channels, double epsilon = 1e-5)
       : weight({channels}, init::constant(1)), bias({channels}, init::constant(0)), eps(epsilon) {}
 
-  Tensor<T> operator()(const Tensor<T>& x) const { return layer_norm(x, weight.value, bias.value, eps); }
+  Tensor<T> operator()(const Tensor<T>& x) const {
+    const ProfileModule scope(*this);
+    return layer_norm(x, weight.value, bias.value, eps);
+  }
 
   template <class Visit>
   void each_part(Visit&& visit) {
@@ -35,7 +38,10 @@ struct RmsNorm {
 
   explicit RmsNorm(int64_t channels, double epsilon = 1e-5) : weight({channels}, init::constant(1)), eps(epsilon) {}
 
-  Tensor<T> operator()(const Tensor<T>& x) const { return rms_norm(x, weight.value, eps); }
+  Tensor<T> operator()(const Tensor<T>& x) const {
+    const ProfileModule scope(*this);
+    return rms_norm(x, weight.value, eps);
+  }
 
   template <class Visit>
   void each_part(Visit&& visit) {
@@ -57,7 +63,10 @@ struct GroupNorm {
                    " channels cannot be divided into ", groups, " groups");
   }
 
-  Tensor<T> operator()(const Tensor<T>& x) const { return group_norm(x, groups, weight.value, bias.value, eps); }
+  Tensor<T> operator()(const Tensor<T>& x) const {
+    const ProfileModule scope(*this);
+    return group_norm(x, groups, weight.value, bias.value, eps);
+  }
 
   template <class Visit>
   void each_part(Visit&& visit) {
@@ -85,6 +94,7 @@ struct BatchNorm {
         eps(epsilon) {}
 
   Tensor<T> operator()(const Tensor<T>& x, Mode mode) {
+    const ProfileModule scope(*this);
     return batch_norm(x, weight.value, bias.value, running_mean.value, running_var.value, mode == Mode::training,
                       momentum, eps);
   }

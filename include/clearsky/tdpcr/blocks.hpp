@@ -40,7 +40,10 @@ struct FeedForward {
         depthwise(nn::depthwise_conv2d<T>(2 * hidden)),
         project(nn::pointwise_conv2d<T>(hidden, channels)) {}
 
-  Tensor<T> operator()(const Tensor<T>& x) const { return project(gelu_gate(depthwise(expand(x)))); }
+  Tensor<T> operator()(const Tensor<T>& x) const {
+    const ProfileModule scope(*this);
+    return project(gelu_gate(depthwise(expand(x))));
+  }
 
   template <class Visit>
   void each_part(Visit&& visit) {
@@ -68,7 +71,10 @@ struct RestormerBlock {
         attention(channels, heads),
         feed_forward(channels, int64_t(double(channels) * expansion)) {}
 
-  Tensor<T> operator()(const Tensor<T>& x) const { return detail::is_streamed(x) ? fused(x) : composed(x); }
+  Tensor<T> operator()(const Tensor<T>& x) const {
+    const ProfileModule scope(*this);
+    return detail::is_streamed(x) ? fused(x) : composed(x);
+  }
 
   /// Operation by operation.
   Tensor<T> composed(const Tensor<T>& x) const {
@@ -123,7 +129,10 @@ struct NafBlock {
         beta({channels}, nn::init::constant(0)),
         gamma({channels}, nn::init::constant(0)) {}
 
-  Tensor<T> operator()(const Tensor<T>& x) const { return detail::is_streamed(x) ? fused(x) : composed(x); }
+  Tensor<T> operator()(const Tensor<T>& x) const {
+    const ProfileModule scope(*this);
+    return detail::is_streamed(x) ? fused(x) : composed(x);
+  }
 
   /// Operation by operation.
   Tensor<T> composed(const Tensor<T>& x) const {

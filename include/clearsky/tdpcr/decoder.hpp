@@ -27,7 +27,10 @@ struct DecoderLevel {
     if (config.skips == Skips::concat && level + 1 < kLevels) merge = nn::pointwise_conv2d<T>(2 * channels, channels);
   }
 
-  Tensor<T> ascend(const Tensor<T>& x) const { return pixel_shuffle(up(x), 2); }
+  Tensor<T> ascend(const Tensor<T>& x) const {
+    const ProfileModule scope(*this);
+    return pixel_shuffle(up(x), 2);
+  }
 
   template <class Visit>
   void each_part(Visit&& visit) {
@@ -53,6 +56,7 @@ struct Decoder {
   /// The fused features of all depths to the decoder's own; head(features[0]) is the image. Takes the features along,
   /// so that each one's memory is free as soon as it has been used (and backward does not want it).
   Features<T> operator()(Features<T> fused) const {
+    const ProfileModule scope(*this);
     Features<T> features;
     Tensor<T> x = std::move(fused[size_t(kLevels - 1)]);
     for (size_t l = size_t(kLevels); l-- > 0;) {
@@ -71,6 +75,7 @@ struct Decoder {
  private:
   Tensor<T> with_skip(const DecoderLevel<T>& level, const Tensor<T>& x, const Tensor<T>& skip) const {
     if (skips == Skips::none) return x;
+    const ProfileModule scope(level);
     if (skips == Skips::add) return x + skip;
     const Tensor<T>& w = level.merge.weight.value;
     return detail::part_of_pointwise(x, w, 0) + detail::part_of_pointwise(skip, w, x.size(3));

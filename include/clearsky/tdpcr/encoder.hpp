@@ -20,7 +20,10 @@ struct EncoderLevel {
     if (level + 1 < kLevels) down = nn::Conv2d<T>(channels, channels / 2, 3, {.padding = 1}, nn::Bias::no);
   }
 
-  Tensor<T> descend(const Tensor<T>& x) const { return pixel_unshuffle(down(x), 2); }
+  Tensor<T> descend(const Tensor<T>& x) const {
+    const ProfileModule scope(*this);
+    return pixel_unshuffle(down(x), 2);
+  }
 
   template <class Visit>
   void each_part(Visit&& visit) {

@@ -35,6 +35,7 @@ struct ChannelContext {
 
   /// @return (N, 1, 1, C)
   Tensor<T> operator()(const Tensor<T>& optical, const Tensor<T>& sar) const {
+    const ProfileModule scope(*this);
     return output(gelu(hidden(concat({global_avg_pool(optical), global_avg_pool(sar)}, -1))));
   }
 
@@ -63,6 +64,7 @@ struct SpatialBias {
   /// @param normed  (N, H, W, C)
   /// @param prompt  (N, h, w, C_p + 1) of any size, or undefined for zeros
   Tensor<T> operator()(const Tensor<T>& normed, const Tensor<T>& prompt) const {
+    const ProfileModule scope(*this);
     Tensor<T> sum = of_normed(normed);
     if (prompt.defined()) {
       check_prompt(normed.size(3), prompt);
@@ -76,9 +78,11 @@ struct SpatialBias {
 
   /// The convolution's parts, each at its own size.
   Tensor<T> of_normed(const Tensor<T>& normed) const {
+    const ProfileModule scope(project);
     return detail::part_of_pointwise(normed, project.weight.value, 0);
   }
   Tensor<T> of_prompt(const Tensor<T>& prompt) const {
+    const ProfileModule scope(project);
     return detail::part_of_pointwise(prompt, project.weight.value, project.weight.value.size(0));
   }
   void check_prompt(int64_t channels, const Tensor<T>& prompt) const {
@@ -127,6 +131,7 @@ struct FusionBlock {
   /// gate
   Tensor<T> operator()(const Tensor<T>& optical, const Tensor<T>& sar_feature, const Tensor<T>& prompt,
                        Tensor<T>* reliance = nullptr) const {
+    const ProfileModule scope(*this);
     switch (kind) {
       case Fusion::none:
         return optical;

@@ -92,6 +92,7 @@ struct Model {
   /// none
   /// @throws         ShapeError when bands or sizes do not fit
   Outputs<T> operator()(const Tensor<T>& optical, const Tensor<T>& sar, const Wanted& wanted = {}) const {
+    const ProfileModule scope(*this);
     check_inputs(optical, sar);
     const int64_t height = optical.size(1), width = optical.size(2);
     const PadSizes border{.bottom = missing(height), .right = missing(width)};

@@ -50,6 +50,7 @@ struct PromptGenerator {
   }
 
   PromptMap<T> operator()(const Tensor<T>& x) const {
+    const ProfileModule scope(*this);
     if (embeddings.defined()) return mixture(x);
     if (bank.defined()) return from_bank(x);
     return {};

@@ -31,6 +31,7 @@ struct SegmentationDecoder {
   /// @param features  (N, H_l, W_l, C_l), shallowest first
   /// @return          (N, H_0, W_0, classes)
   Tensor<T> operator()(const Features<T>& features) const {
+    const ProfileModule scope(*this);
     const int64_t height = features[0].size(1), width = features[0].size(2);
     Tensor<T> f = at_half_size(features, 0, height / 2, width / 2);
     for (size_t l = 1; l < size_t(kLevels); ++l) f = f + at_half_size(features, l, height / 2, width / 2);
@@ -53,6 +54,7 @@ struct SegmentationDecoder {
   Tensor<T> at_half_size(const Features<T>& features, size_t level, int64_t height, int64_t width) const {
     const auto convolve = [&](const Tensor<T>& x) {
       const Tensor<T> y = levels[level](x);
+      const ProfileModule scope(fuse);
       return detail::part_of_pointwise(y, fuse.weight.value, int64_t(level) * y.size(3));
     };
     const Tensor<T>& x = features[level];

@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "clearsky/tdpcr/model.hpp"
@@ -30,54 +31,78 @@ class MacCount {
   MacCount(const Config& config, int64_t height, int64_t width)
       : c_(config), pixels_((height + 7) / 8 * ((width + 7) / 8) * 64) {}
 
-  int64_t prompt_generator() const {
-    const int64_t hidden = c_.prompt_hidden, components = c_.prompt_components;
-    if (c_.prompt == Prompt::bank) return c_.optical_bands * components;
-    if (c_.prompt == Prompt::none) return 0;
-    return pixels_ / 4 * 9 * c_.optical_bands * hidden + pixels_ / 16 * (9 * hidden * hidden + hidden * components);
-  }
-
-  int64_t encoder(int64_t bands, const PerLevel& blocks) const {
-    int64_t macs = pixels_ * 9 * bands * c_.width;
-    for (int64_t l = 0; l < kLevels; ++l) {
-      macs += blocks[size_t(l)] * block(l);
-      if (l + 1 < kLevels) macs += at(l) * 9 * c_.channels(l) * (c_.channels(l) / 2);
+  /// visit(name, multiply-adds) of each part, by the name of its module.
+  template <class Visit>
+  void each(Visit&& visit) const {
+    prompt_generator(visit);
+    encoder("optical_encoder", c_.optical_bands, c_.optical_blocks, visit);
+    if (c_.uses_sar()) {
+      encoder("sar_encoder", c_.sar_bands, c_.sar_blocks, visit);
+      fusion(visit);
     }
-    return macs;
-  }
-
-  int64_t fusion() const {
-    int64_t macs = 0;
-    for (int64_t l = 0; l < kLevels && c_.uses_sar(); ++l) {
-      const int64_t channels = c_.channels(l);
-      macs += at(l) * channels * (c_.fusion == Fusion::concat ? 2 * channels : channels);  // the SAR projection
-      if (c_.gated()) {
-        macs += at(l) * channels * (channels + c_.prompt_channels + 1 + 9);  // the spatial bias
-        macs += 2 * channels * (channels / 4) + (channels / 4) * channels;   // the channel context
-      }
-    }
-    return macs;
-  }
-
-  int64_t decoder() const {
-    int64_t macs = pixels_ * 9 * c_.width * c_.optical_bands;
-    for (int64_t l = 0; l < kLevels; ++l) {
-      const int64_t channels = c_.channels(l);
-      macs += c_.decoder_blocks[size_t(l)] * block(l);
-      if (l > 0) macs += at(l) * channels * 2 * channels;
-      if (l + 1 < kLevels && c_.skips == Skips::concat) macs += at(l) * 2 * channels * channels;
-    }
-    return macs;
-  }
-
-  int64_t segmentation_decoder() const {
-    const int64_t d = c_.segmentation_width;
-    int64_t macs = pixels_ / 4 * (kLevels * d * d + 9 * d * d + d * c_.classes);
-    for (int64_t l = 0; l < kLevels; ++l) macs += at(l) * c_.channels(l) * d;
-    return macs;
+    decoder(visit);
+    if (c_.segmentation) segmentation_decoder(visit);
   }
 
  private:
+  static std::string name(const std::string& list, int64_t i) { return list + "." + std::to_string(i); }
+
+  template <class Visit>
+  void prompt_generator(Visit&& visit) const {
+    const int64_t hidden = c_.prompt_hidden, components = c_.prompt_components;
+    if (c_.prompt == Prompt::bank) visit("prompt_generator.mixing", c_.optical_bands * components);
+    if (c_.prompt != Prompt::mixture) return;
+    visit("prompt_generator.conv1", pixels_ / 4 * 9 * c_.optical_bands * hidden);
+    visit("prompt_generator.conv2", pixels_ / 16 * 9 * hidden * hidden);
+    visit("prompt_generator.logits", pixels_ / 16 * hidden * components);
+  }
+
+  template <class Visit>
+  void encoder(const std::string& path, int64_t bands, const PerLevel& blocks, Visit&& visit) const {
+    visit(path + ".stem", pixels_ * 9 * bands * c_.width);
+    for (int64_t l = 0; l < kLevels; ++l) {
+      const std::string level = name(path + ".levels", l);
+      for (int64_t i = 0; i < blocks[size_t(l)]; ++i) visit(name(level + ".blocks", i), block(l));
+      if (l + 1 < kLevels) visit(level + ".down", at(l) * 9 * c_.channels(l) * (c_.channels(l) / 2));
+    }
+  }
+
+  template <class Visit>
+  void fusion(Visit&& visit) const {
+    for (int64_t l = 0; l < kLevels; ++l) {
+      const int64_t channels = c_.channels(l);
+      const std::string level = name("fusion", l);
+      if (c_.fusion == Fusion::concat) visit(level + ".mix", at(l) * channels * 2 * channels);
+      else visit(level + ".sar", at(l) * channels * channels);
+      if (!c_.gated()) continue;
+      visit(level + ".spatial.project", at(l) * channels * (channels + c_.prompt_channels + 1));
+      visit(level + ".spatial.depthwise", at(l) * channels * 9);
+      visit(level + ".context.hidden", 2 * channels * (channels / 4));
+      visit(level + ".context.output", (channels / 4) * channels);
+    }
+  }
+
+  template <class Visit>
+  void decoder(Visit&& visit) const {
+    for (int64_t l = 0; l < kLevels; ++l) {
+      const int64_t channels = c_.channels(l);
+      const std::string level = name("decoder.levels", l);
+      for (int64_t i = 0; i < c_.decoder_blocks[size_t(l)]; ++i) visit(name(level + ".blocks", i), block(l));
+      if (l > 0) visit(level + ".up", at(l) * channels * 2 * channels);
+      if (l + 1 < kLevels && c_.skips == Skips::concat) visit(level + ".merge", at(l) * 2 * channels * channels);
+    }
+    visit("decoder.head", pixels_ * 9 * c_.width * c_.optical_bands);
+  }
+
+  template <class Visit>
+  void segmentation_decoder(Visit&& visit) const {
+    const int64_t d = c_.segmentation_width;
+    for (int64_t l = 0; l < kLevels; ++l) visit(name("segmentation_decoder.levels", l), at(l) * c_.channels(l) * d);
+    visit("segmentation_decoder.fuse", pixels_ / 4 * kLevels * d * d);
+    visit("segmentation_decoder.refine", pixels_ / 4 * 9 * d * d);
+    visit("segmentation_decoder.classifier", pixels_ / 4 * d * c_.classes);
+  }
+
   int64_t at(int64_t level) const { return pixels_ >> (2 * level); }
 
   int64_t block(int64_t level) const {
@@ -107,25 +132,32 @@ inline std::string with_commas(int64_t n) {
 
 }  // namespace detail
 
+/// The multiply-adds of one image, module by module.
+inline std::vector<SummaryRow> macs_by_module(const Config& config, int64_t height, int64_t width) {
+  std::vector<SummaryRow> rows;
+  detail::MacCount(config, height, width).each([&](const std::string& name, int64_t macs) {
+    rows.push_back({name, 0, macs});
+  });
+  return rows;
+}
+
 /// Parameters and multiply-adds of one image of height x width, which count as padded to a multiple of 8.
 template <class T>
 Summary summarise(const Model<T>& model, int64_t height = 256, int64_t width = 256) {
   const Config& c = model.config();
-  const detail::MacCount macs(c, height, width);
-  Summary s{{}, {"total", 0, 0}, height, width};
-  const auto add = [&](const char* part, int64_t count) {
-    s.rows.push_back({part, nn::parameter_count(model, part), count});
-    s.total.parameters += s.rows.back().parameters;
-    s.total.macs += count;
-  };
-  add("prompt_generator", macs.prompt_generator());
-  add("optical_encoder", macs.encoder(c.optical_bands, c.optical_blocks));
-  if (c.uses_sar()) {
-    add("sar_encoder", macs.encoder(c.sar_bands, c.sar_blocks));
-    add("fusion", macs.fusion());
+  Summary s{{}, {"total", nn::parameter_count(model), 0}, height, width};
+  for (const char* part :
+       {"prompt_generator", "optical_encoder", "sar_encoder", "fusion", "decoder", "segmentation_decoder"}) {
+    const std::string_view name = part;
+    if (!c.uses_sar() && (name == "sar_encoder" || name == "fusion")) continue;
+    if (!c.segmentation && name == "segmentation_decoder") continue;
+    s.rows.push_back({part, nn::parameter_count(model, part), 0});
   }
-  add("decoder", macs.decoder());
-  if (model.segmentation_decoder.has_value()) add("segmentation_decoder", macs.segmentation_decoder());
+  detail::MacCount(c, height, width).each([&](const std::string& name, int64_t macs) {
+    for (SummaryRow& row : s.rows)
+      if (nn::detail::name_is_below(name, row.part)) row.macs += macs;
+    s.total.macs += macs;
+  });
   return s;
 }
 

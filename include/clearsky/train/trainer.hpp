@@ -125,6 +125,14 @@ class Trainer {
     }
   }
 
+  /// One step of the current phase on a batch of the caller's, which counts as one of the run: for measuring.
+  StepRecord step_on(const data::Batch& batch) {
+    const Autocast products(config_.precision);
+    double total = 0;
+    add_gradients(on_device(batch), 1, total);
+    return update(rate_at(0), total);
+  }
+
   /// checkpoint.safetensors and curve.csv
   void save() {
     if (folder_.empty()) return;
@@ -191,25 +199,43 @@ class Trainer {
     const PhaseOptions& o = phase_options();
     const Autocast products(config_.precision);
     double total = 0;
-    const auto check = [&] {
-      CLEARSKY_CHECK(ValueError, std::isfinite(total), "train: the loss is ", total, " at step ", position_.step,
-                     " of ", phase_name(position_.phase), "; lower the learning rate, or check the data");
-    };
     for (int64_t a = 0; a < o.accumulate; ++a) {
-      const data::Batch batch = on_device(loader_->next());
+      const data::Batch batch = next_batch();
       if (can_capture(batch)) {
         total = replay(batch);
-        check();
+        check_loss(total);
         break;
       }
-      const Tensor<float> loss = batch_loss(batch) * (1 / float(o.accumulate));
-      total += double(loss.item());
-      check();
-      scaled(loss).backward();
+      add_gradients(batch, 1 / float(o.accumulate), total);
     }
-    const double rate = rate_at(share);
-    const std::optional<double> norm =
-        scaler_ ? scaler_->norm(*optimizer_) : std::optional<double>(optimizer_->gradient_norm());
+    return update(rate_at(share), total);
+  }
+
+  data::Batch next_batch() {
+    const ProfilePart part("data");
+    return on_device(loader_->next());
+  }
+
+  /// Forward and backward. @param total  the loss is added to it
+  void add_gradients(const data::Batch& batch, float factor, double& total) {
+    Tensor<float> loss = batch_loss(batch);
+    {
+      const ProfilePart part("loss");
+      loss = loss * factor;
+      total += double(loss.item());
+      check_loss(total);
+      loss = scaled(loss);
+    }
+    loss.backward();
+  }
+  void check_loss(double total) const {
+    CLEARSKY_CHECK(ValueError, std::isfinite(total), "train: the loss is ", total, " at step ", position_.step, " of ",
+                   phase_name(position_.phase), "; lower the learning rate, or check the data");
+  }
+
+  StepRecord update(double rate, double loss) {
+    const std::optional<double> norm = gradient_norm();
+    const ProfilePart part("optimizer");
     if (norm) {
       const double clip = config_.optimizer.clip_norm, scale = scaler_ ? scaler_->scale() : 1;
       optimizer_->step(rate, (clip > 0 ? optim::clip_factor(*norm, clip) : 1) / scale, average());
@@ -217,7 +243,11 @@ class Trainer {
     if (scaler_) update_scaler(norm.has_value());
     optimizer_->zero_grad();
     ++position_.step;
-    return {position_.phase, position_.step, total, rate, norm.value_or(double(INFINITY)), 0};
+    return {position_.phase, position_.step, loss, rate, norm.value_or(double(INFINITY)), 0};
+  }
+  std::optional<double> gradient_norm() const {
+    const ProfilePart part("clipping");
+    return scaler_ ? scaler_->norm(*optimizer_) : std::optional<double>(optimizer_->gradient_norm());
   }
 
   /// The loss as it is differentiated.
@@ -301,6 +331,7 @@ class Trainer {
     const tdpcr::Outputs<float> out = model_(
         batch.optical, batch.sar,
         {.reconstruction = reconstructs(), .logits = segments(), .maps = false, .uncertainty = ties_uncertainty});
+    const ProfilePart part("loss");
     Tensor<float> loss;
     if (reconstructs())
       loss = reconstruction_loss(out.reconstruction, batch.clear, batch.optical, batch.mask, config_.loss);
