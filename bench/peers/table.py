@@ -141,6 +141,30 @@ def triplets(curve):
     return lines
 
 
+def profile():
+    """Where the time of a training step goes, from profile.json. Rows below half a percent are put together."""
+    result = json.loads((ROOT / "bench/results/profile.json").read_text())
+    m = result["made_by"]
+    lines = [f"Commit {m['commit']}, {m['cpu']}, {m['compiler']}, {m['threads']} threads: {result['work']} of {result['block']} blocks at {result['size']} x "
+             f"{result['size']}, batch {result['batch']}, {result['total_ms']:.0f} ms; the median of {len(result['all_ms'])} steps of {result['all_ms'][0]:.0f} to "
+             f"{result['all_ms'][-1]:.0f} ms."]
+    for kind in ("module", "operation"):
+        rows = result[kind + "s"]
+        shown = [r for r in rows if r["share"] >= 0.005]
+        rest = [r for r in rows if r["share"] < 0.005]
+        small = {key: sum(r.get(key, 0) for r in rest) for key in ("forward_ms", "backward_ms", "share", "gflop")}
+        lines += ["", f"| {kind} | forward, ms | backward, ms | share | " + ("GFLOP | GFLOP/s |" if kind == "module" else "calls, forward | backward |"),
+                  "|---|--:|--:|--:|--:|--:|"]
+        for r in shown + [{"name": f"the other {len(rest)}", **small}] * bool(rest):
+            ms = r["forward_ms"] + r["backward_ms"]
+            if kind == "module":
+                more = f"{r['gflop']:.2f} | {r['gflop'] / ms * 1000:.0f}" if r.get("gflop") else "- | -"
+            else:
+                more = f"{r['calls']} | {r['backward_calls']}" if r.get("calls", 0) + r.get("backward_calls", 0) else "- | -"
+            lines.append(f"| {r['name']} | {r['forward_ms']:.1f} | {r['backward_ms']:.1f} | {100 * r['share']:.1f} % | {more} |")
+    return lines
+
+
 def made_by(data):
     m, t = data["made_by"], data["machine"]["threads_2"]
     peers = "; ".join(name + (f" ({about['blas']}, {about['instructions']})" if about else "") for name, about in m.get("peers", {m["peer"]: {}}).items())
@@ -198,7 +222,8 @@ def main():
     data = json.loads(RESULTS.read_text())
     parts = {"made by": made_by(data), "operations, 2 threads": operations(data, 2), "operations, 1 thread": operations(data, 1),
              "models": models(data), "bf16": bfloat16(data), "threads": threads_gain(data), "growth": growth(data),
-             "triplets": triplets(json.loads(CURVE.read_text()))}
+             "triplets": triplets(json.loads(CURVE.read_text())),
+             "profile": profile()}
     page = PAGE.read_text()
     new = page
     for name, lines in parts.items():

@@ -26,7 +26,7 @@ void run_profile(const ProfileCommand& c, const DeviceChoice& choice) {
   train::ProfileOptions o = c.options;
   o.work = c.phase == "1" ? train::Work::phase1 : c.phase == "2" ? train::Work::phase2 : train::Work::inference;
 
-  io::Profiler profiler;
+  io::Profiler profiler(io::WatchMemory::yes);
   const tdpcr::Config network = train::profile_work(config, o, profiler);
   io::ProfileTable modules = profiler.modules(c.depth);
   train::add_flop(modules, network, o, c.depth);
@@ -79,7 +79,9 @@ Run add_profile(CLI::App& app) {
       "Rows add up to the whole: what a module calls is not counted as its own, and backward is the time of the "
       "module\n"
       "whose forward recorded it. FLOP are those of the network's definition, for backward twice those of forward;\n"
-      "Winograd's convolutions do with fewer, so that a row can be faster than the machine.\n\n"
+      "Winograd's convolutions do with fewer, so that a row can be faster than the machine. Peak MB: in use at most "
+      "while\n"
+      "the row ran, above what the weights and images take.\n\n"
       "  clearsky profile --threads 2\n"
       "  clearsky profile --phase inference --size 512 --block naf --trace trace.json");
   return [o](const DeviceChoice& choice) { run_profile(*o, choice); };

@@ -113,6 +113,8 @@ TEST_CASE("profile: events nest as the modules do, and forward and backward are 
                        "pairs.1.first backward", "pairs.0.second backward", "pairs.0 backward",
                        "pairs.0.first backward"});
   CHECK(inside(profiler, "pairs.0 backward") == Texts{"pairs.0 tanh backward"});
+  // y * y sends its gradient to y twice.
+  CHECK(row_of(profiler.operations(), "add_gradients").backward_calls == 1);
 
   // A child lies within its parent, and brothers lie one behind the other.
   const auto& events = profiler.runs()[0].events;
@@ -187,6 +189,35 @@ TEST_CASE("profile: a module that is called twice has two calls; parts of a list
     net.pairs[1](net.pairs[0](input()));
   }
   CHECK(row_of(profiler.modules(1), "pairs").forward_calls == 1);
+}
+
+TEST_CASE("profile: memory is that of the event that ran while it was in use, above the run's start") {
+  Net net;
+  io::Profiler profiler(io::WatchMemory::yes);
+  nn::name_modules(profiler, net, "net");
+  const Tensor<> before = zeros<float>({1 << 20});
+  {
+    const io::ProfileGuard on(profiler);
+    { const Tensor<> gone = zeros<float>({3 << 18}); }
+    const ProfilePart outer("outer");
+    const Tensor<> kept = zeros<float>({1 << 18});
+    {
+      const ProfilePart inner("inner");
+      const Tensor<> more = zeros<float>({1 << 19});
+    }
+  }
+  const io::ProfileTable t = profiler.modules(9);
+  // Blocks are up to an eighth larger than what is asked for; 4 KB are for the handles of tensors.
+  const auto is_about = [&](const std::string& row, int64_t bytes) {
+    const int64_t peak = row_of(t, row).peak_bytes;
+    CAPTURE(row);
+    CHECK(peak >= bytes);
+    CHECK(peak <= bytes * 9 / 8 + 4096);
+  };
+  is_about("other", 3 << 20);
+  is_about("outer", 1 << 20);
+  is_about("outer.inner", 3 << 20);
+  CHECK(to_text(t).find("peak MB") != std::string::npos);
 }
 
 TEST_CASE("profile: depth counts a list and a number within it as one") {

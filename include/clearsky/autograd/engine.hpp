@@ -144,6 +144,7 @@ class BackwardPass {
 
   static void collect(TensorBase& pending, TensorBase g) {
     if (pending.defined()) {
+      const ProfileOperation operation("add_gradients");
       const TensorBase sum = std::exchange(pending, {});
       pending = add_gradients(sum, g);
     } else {

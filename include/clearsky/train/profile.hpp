@@ -31,8 +31,10 @@ namespace detail {
 inline RunConfig profiled_config(RunConfig config, const ProfileOptions& o) {
   CLEARSKY_CHECK(ConfigError, config.phases == Phases::two || o.work != Work::phase2,
                  "profile: phases = joint is a single phase; profile phase 1, or set phases = two");
-  config.data = DataOptions{
-      .source = Source::synthetic, .count = (std::max)(o.batch, int64_t(3)), .size = o.size, .split = SplitRule::whole};
+  config.data = {};
+  config.data.count = (std::max)(o.batch, int64_t(3));
+  config.data.size = o.size;
+  config.data.split = SplitRule::whole;
   config.augment.crop = 0;
   for (PhaseOptions* phase : {&config.phase1, &config.phase2}) {
     phase->batch_size = o.batch;
@@ -101,7 +103,8 @@ inline Json to_json(const io::ProfileTable& table) {
               {"backward_ms", row.backward_ms},
               {"share", table.total_ms > 0 ? row.total_ms() / table.total_ms : 0},
               {"calls", row.forward_calls},
-              {"backward_calls", row.backward_calls}};
+              {"backward_calls", row.backward_calls},
+              {"peak_mb", 1e-6 * double(row.peak_bytes)}};
     if (row.flop > 0) {
       j["gflop"] = 1e-9 * row.flop;
       j["gflop_per_s"] = 1e-6 * row.flop / row.total_ms();
