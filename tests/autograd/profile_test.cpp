@@ -2,6 +2,7 @@
 
 #include <doctest/doctest.h>
 
+#include <cmath>
 #include <cstdlib>
 #include <map>
 #include <nlohmann/json.hpp>
@@ -404,7 +405,7 @@ TEST_CASE("profile: the trace is valid JSON with the events of all runs") {
   const std::string path = folder / "trace.json";
   io::write_chrome_trace(path, profiler);
   const auto trace = nlohmann::json::parse(io::read_file(path));
-  size_t complete = 0, expected = 0;
+  size_t complete = 0;
   std::map<std::string, int> names;
   std::set<int64_t> threads;
   for (const auto& e : trace.at("traceEvents")) {
@@ -417,8 +418,16 @@ TEST_CASE("profile: the trace is valid JSON with the events of all runs") {
     CHECK(e.at("ts").get<double>() >= 0);
     CHECK(e.at("dur").get<double>() >= 0);
   }
-  for (const io::ProfileRun& run : profiler.runs()) expected += run.events.size();
-  CHECK(complete == expected);
+  // Whole nanoseconds, in the order of the events.
+  std::vector<std::pair<int64_t, int64_t>> written, recorded;
+  for (const auto& e : trace.at("traceEvents"))
+    if (e.at("ph") == "X")
+      written.emplace_back(std::llround(e.at("ts").get<double>() * 1000),
+                           std::llround(e.at("dur").get<double>() * 1000));
+  for (const io::ProfileRun& run : profiler.runs())
+    for (const io::ProfileEvent& e : run.events) recorded.emplace_back(e.begin_ns, e.end_ns - e.begin_ns);
+  CHECK(written == recorded);
+  CHECK(complete == recorded.size());
   CHECK(threads.size() == 2);
   CHECK(names["run 1, run, forward"] == 1);
   CHECK(names["run 3, run, forward"] == 1);
