@@ -160,6 +160,7 @@ TEST_CASE("profile: rows add up to the run, at every depth, and so do operations
   CHECK(row_of(levels, "pairs.0").forward_calls == 1);
   CHECK(row_of(levels, "pairs.0").backward_calls == 1);
   CHECK(row_of(top, "pairs").forward_calls == 1);
+  CHECK(row_of(levels, "loss").backward_calls == 1);  // through a product and a mean
   CHECK(row_of(all, "pairs.0.first").forward_calls == 1);
   CHECK(row_of(levels, "pairs.1").forward_ms ==
         doctest::Approx(row_of(all, "pairs.1").forward_ms + row_of(all, "pairs.1.first").forward_ms +
