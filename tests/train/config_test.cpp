@@ -74,6 +74,8 @@ TEST_CASE("config: values that cannot work are refused before any work is done")
   CHECK(complaint(R"({"data": {"source": "luojiaset"}})").starts_with("config: data.path is empty"));
   CHECK(complaint(R"({"augment": {"crop": 7}})").starts_with("config: augment.crop is 7"));
   CHECK(complaint(R"({"augment": {"simulate_probability": 1.5}})").find("use 0 to 1") != std::string::npos);
+  CHECK(complaint(R"({"loss": {"prior": -1}})").starts_with("config: loss: a weight is -1"));
+  CHECK(complaint(R"({"loss": {"variation": -1}})").starts_with("config: loss: a weight is -1"));
   CHECK(complaint(R"({"loss": {"l1": 0, "ssim": 0}})").starts_with("config: loss: all weights of L_rec are 0"));
   CHECK(complaint(R"({"loss": {"class_weights": [1, 2]}})").find("2 values for 7 classes") != std::string::npos);
   CHECK(complaint(R"({"optimizer": {"ema": 1}})").find("ema 1") != std::string::npos);

@@ -41,6 +41,35 @@ TEST_CASE("losses: minus the mean PSNR, each image by itself") {
   CHECK(psnr_loss(clear, clear).item() == doctest::Approx(-80));
 }
 
+TEST_CASE("losses: what clouds hide is pulled towards the mean colour, in the measure in which they hide it") {
+  // Four pixels: nothing added, half of what hides, all of it and more, and a shadow of half of it; in B2 to B4 alone.
+  const Tensor<double> clear = full<double>({1, 4, 1, 13}, 0.2), colour = full<double>({1, 1, 1, 13}, 0.1);
+  Tensor<double> cloudy = full<double>({1, 4, 1, 13}, 0.9);
+  const double added[] = {0, 0.06, 0.5, -0.06};
+  for (int64_t p = 0; p < 4; ++p)
+    for (int64_t b = data::kB2; b <= data::kB4; ++b)  // only their mean counts
+      cloudy.mutable_data()[p * 13 + b] = 0.2 + added[p] + 0.03 * double(b - data::kB3);
+  Tensor<double> restored = full<double>({1, 4, 1, 13}, 0.4);
+  restored.set_requires_grad(true);
+  const Tensor<double> loss = prior_loss(restored, clear, cloudy, colour);
+  CHECK(loss.item() == doctest::Approx(0.3 * 0.3 * (0.5 + 1 + 0.5) / 4).epsilon(1e-6));
+  loss.backward();
+  CHECK(restored.grad().at({0, 0, 0, 5}) == doctest::Approx(0));
+  CHECK(restored.grad().at({0, 2, 0, 5}) == doctest::Approx(2 * 0.3 / (4 * 13)).epsilon(1e-6));
+}
+
+TEST_CASE("losses: the variation is each band's variance within its own image") {
+  // Two images of two pixels: 0.1 and 0.3, which is 0.1 from their mean; and 0.7 twice, which is no variation.
+  Tensor<double> restored = concat({full<double>({1, 1, 2, 13}, 0.1), full<double>({1, 1, 2, 13}, 0.7)}, 0);
+  for (int64_t b = 0; b < 13; ++b) restored.mutable_data()[13 + b] = 0.3;
+  restored.set_requires_grad(true);
+  const Tensor<double> loss = variation_loss(restored);
+  CHECK(loss.item() == doctest::Approx((0.1 * 0.1 + 0) / 2));
+  loss.backward();
+  CHECK(restored.grad().at({0, 0, 0, 3}) == doctest::Approx(2 * -0.1 / (2 * 2 * 13)));
+  CHECK(restored.grad().at({1, 0, 1, 3}) == doctest::Approx(0));
+}
+
 TEST_CASE("losses: the uncertainty follows the opacity of the samples of which it is known") {
   data::Batch batch;
   batch.infos.resize(2);

@@ -101,7 +101,8 @@ struct AugmentSettings {
 };
 
 /// L_rec = l1 L1 + mse MSE - psnr PSNR + ssim (1 - SSIM) + carl CARL, and L_seg = cross-entropy + dice Dice. Where the
-/// prompt generator is trained, the loss has uncertainty times uncertainty_loss() as well.
+/// prompt generator is trained, the loss has uncertainty times uncertainty_loss() as well; with L_rec come prior times
+/// prior_loss() and variation times variation_loss().
 struct LossOptions {
   double l1 = 0.9;
   double mse = 0;
@@ -110,6 +111,8 @@ struct LossOptions {
   double carl = 0;            ///< needs a cloud mask
   double carl_lambda = 1;     ///< weight of the plain term within CARL
   double cloud_weight = 0;    ///< L1's and MSE's pixels weigh 1 + cloud_weight * mask; 5 in model.md
+  double prior = 0;           ///< weight of the squared distance from the mean colour where clouds hide the ground
+  double variation = 0;       ///< weight of the variance of each restored band within its image
   double uncertainty = 0.05;  ///< weight of what ties the prompt's uncertainty to the clouds, where they are known
   double lambda = 0.1;        ///< weight of L_seg beside L_rec, where both are trained
   double dice = 0;
@@ -124,6 +127,8 @@ struct LossOptions {
     visit("carl", carl);
     visit("carl_lambda", carl_lambda);
     visit("cloud_weight", cloud_weight);
+    visit("prior", prior);
+    visit("variation", variation);
     visit("uncertainty", uncertainty);
     visit("lambda", lambda);
     visit("dice", dice);
@@ -248,7 +253,8 @@ inline void check_config(const RunConfig& c) {
   CLEARSKY_CHECK(ConfigError, 0 <= c.augment.sar_jitter && c.augment.sar_jitter <= 1, "config: augment.sar_jitter is ",
                  c.augment.sar_jitter, "; use 0 to 1");
   const LossOptions& l = c.loss;
-  for (double w : {l.l1, l.mse, l.psnr, l.ssim, l.carl, l.carl_lambda, l.cloud_weight, l.uncertainty, l.lambda, l.dice})
+  for (double w : {l.l1, l.mse, l.psnr, l.ssim, l.carl, l.carl_lambda, l.cloud_weight, l.prior, l.variation,
+                   l.uncertainty, l.lambda, l.dice})
     CLEARSKY_CHECK(ConfigError, w >= 0, "config: loss: a weight is ", w, "; all must be at least 0");
   CLEARSKY_CHECK(ConfigError, l.l1 + l.mse + l.psnr + l.ssim + l.carl > 0, "config: loss: all weights of L_rec are 0");
   CLEARSKY_CHECK(ConfigError, l.class_weights.empty() || int64_t(l.class_weights.size()) == c.model.classes,

@@ -40,6 +40,7 @@ class Trainer {
       for (int64_t i = 0; i < w.numel(); ++i) head[i] *= 0.1f;
     }
     nn::to(model_, device_);
+    prior_ = Tensor<float>({1, 1, 1, data::kBands}, colour_).to(device_);
     if (!folder_.empty()) {
       io::make_folders(folder_);
       io::atomic_write_text(folder_ + "/config.json", to_json(config_).dump(2) + "\n");
@@ -335,6 +336,10 @@ class Trainer {
     Tensor<float> loss;
     if (reconstructs())
       loss = reconstruction_loss(out.reconstruction, batch.clear, batch.optical, batch.mask, config_.loss);
+    if (reconstructs() && config_.loss.prior > 0)
+      loss = loss + prior_loss(out.reconstruction, batch.clear, batch.optical, prior_) * float(config_.loss.prior);
+    if (reconstructs() && config_.loss.variation > 0)
+      loss = loss + variation_loss(out.reconstruction) * float(config_.loss.variation);
     if (ties_uncertainty)
       if (const Tensor<float> term = uncertainty_loss(out.uncertainty, batch); term.defined())
         loss = loss + term * float(config_.loss.uncertainty);
@@ -381,6 +386,7 @@ class Trainer {
   Device device_;
   tdpcr::Model<float> model_;
   std::vector<float> colour_;
+  Tensor<float> prior_;  // (1, 1, 1, 13)  the colour, where the model is
   std::optional<optim::AdamW<float>> optimizer_;
   std::optional<optim::WeightAverage<float>> average_;
   std::optional<optim::LossScaler> scaler_;
