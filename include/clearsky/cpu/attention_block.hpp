@@ -47,7 +47,8 @@ struct AttentionBlockBackward {
 
 namespace detail {
 
-/// M = P A of one image: m[o, h d + j] = sum_i P[o, h d + i] A_h[i, j].
+/// M = P A of one image: m[o, h d + j] = sum_i P[o, h d + i] A_h[i, j]. In T: it is small, and rounded itself by
+/// Autocast.
 template <class T>
 void mix_matrix(const T* project, const T* state, int64_t heads, int64_t channels, T* m) {
   const int64_t d = channels / heads, size = 2 * d * d + 2 * d;
@@ -70,6 +71,7 @@ void attention_block_forward(const AttentionBlockForward<T>& p) {
   const int64_t heads = p.heads, d = channels / heads, size = 2 * d * d + 2 * d;
   const detail::Cut cut = detail::make_cut(e.batch, e.height, e.width, e.expanded * int64_t(sizeof(T)));
   const int64_t part = heads * d * d + 2 * channels, units = cut.units();
+  const bool pairs = detail::takes_pairs<T>();
   const Scratch<T> taps(9 * e.expanded), parts(units * part), sums(part), mix(channels * channels);
   detail::transpose_window(e.taps, e.expanded, 9, false, taps.data());
   std::fill_n(parts.data(), units * part, T(0));
@@ -99,7 +101,7 @@ void attention_block_forward(const AttentionBlockForward<T>& p) {
       const int64_t count = (last - first) * width;
       for (int64_t h = 0; h < heads; ++h)
         detail::add_outer_products(rows.data() + h * d, step, d, rows.data() + channels + h * d, step, d, count,
-                                   to + h * d * d);
+                                   to + h * d * d, pairs);
       detail::add_squares(rows.data(), step, count, step, to + heads * d * d);
     };
   });
@@ -110,7 +112,7 @@ void attention_block_forward(const AttentionBlockForward<T>& p) {
     detail::add_slots(parts.data() + n * of_image * part, of_image, part, sums.data());
     detail::attention_state(sums.data(), p.temperature, heads, channels, state);
     detail::mix_matrix(p.project, state, heads, channels, mix.data());
-    const detail::PackedWeight<T> weight(mix.data(), 1, channels, channels, channels);
+    const detail::PackedWeight<T> weight(mix.data(), 1, channels, channels, channels, pairs);
     parallel_for(pixels, detail::kMixBlock, [&](int64_t begin, int64_t end) {
       const int64_t at = (n * pixels + begin) * channels;
       weight.multiply(p.v + at, channels, end - begin, p.y + at, channels, e.x + at, channels);
@@ -130,7 +132,7 @@ struct AttentionPlan {
   Workspace<T> factors;
 
   AttentionPlan(const AttentionBlockBackward<T>& p, int64_t image, T* m, const T* dm, T* dtemperature, T* dproject)
-      : mix(m, p.expansion.channels, 1, p.expansion.channels, p.expansion.channels),
+      : mix(m, p.expansion.channels, 1, p.expansion.channels, p.expansion.channels, takes_pairs<T>()),
         factors(size_t(2 * p.expansion.channels)) {
     const int64_t channels = p.expansion.channels, heads = p.heads, d = channels / heads, square = d * d;
     const int64_t size = 2 * square + 2 * d;
@@ -144,8 +146,8 @@ struct AttentionPlan {
       add_outer_products(p.project + h * d, channels, d, dm + h * d, channels, d, channels, da.data());
       attention_slopes(state, da.data(), p.temperature[h], d, ds.data(), factors.data() + h * d,
                        factors.data() + channels + h * d, dtemperature + h);
-      to_q.emplace_back(ds.data(), 1, d, d, d);
-      to_k.emplace_back(ds.data(), d, 1, d, d);
+      to_q.emplace_back(ds.data(), 1, d, d, d, mix.pairs);
+      to_k.emplace_back(ds.data(), d, 1, d, d, mix.pairs);
     }
   }
 };

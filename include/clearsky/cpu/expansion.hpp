@@ -45,25 +45,45 @@ inline constexpr int64_t kOneSegment = 0;
 /// (k, n) weights as panels for products x (rows, k) times them.
 template <class T>
 struct PackedWeight {
-  PackedPanels<T> panels;
+  bool pairs;              // of bfloat16
+  int64_t depth;           // k
+  PackedPanels<T> panels;  // its depth in steps: words where pairs
   Scratch<T> packed;
 
   /// element (k, j) of B at b[k * row + j * column]
-  PackedWeight(const T* b, int64_t row, int64_t column, int64_t depth, int64_t columns)
-      : panels{depth, columns}, packed(panels.elements() + 1) {
-    set(b, row, column);
-  }
-  void set(const T* b, int64_t row, int64_t column) {
+  PackedWeight(const T* b, int64_t row, int64_t column, int64_t k, int64_t columns, bool takes_pairs = false)
+      : pairs(takes_pairs),
+        depth(k),
+        panels{pairs ? pair_count(k) : k, columns},
+        packed(panels.elements() + PackedPanels<T>::kWidth * (k - panels.depth) + 1) {
+    // A panel is packed as T first, which the next one's place is used for: one after the other.
     for (int64_t i = 0; i < panels.panels(); ++i)
-      pack_panel(b, row, column, panels.depth, panels.columns, i,
-                 packed.data() + i * PackedPanels<T>::kWidth * panels.depth);
+      pack_factors(pairs, b, row, column, k, columns, i, packed.data() + i * PackedPanels<T>::kWidth * panels.depth);
   }
   /// y = x B (+ plus) (+ start)
   /// @param start  (columns), the same for each row; or null
   void multiply(const T* x, int64_t x_step, int64_t rows, T* y, int64_t y_step, const T* plus = nullptr,
                 int64_t plus_step = 0, const T* start = nullptr) const {
-    panels.multiply({x, x_step, 1, &kOneSegment, 1, panels.depth}, rows, packed.data(), y, y_step, start, false, plus,
+    if constexpr (std::is_same_v<T, float>)
+      if (pairs) return multiply_pairs(x, x_step, rows, y, y_step, plus, plus_step, start);
+    panels.multiply({x, x_step, 1, &kOneSegment, 1, depth}, rows, packed.data(), y, y_step, start, false, plus,
                     plus_step);
+  }
+
+ private:
+  /// As many rows at once as stay in the first-level cache beside a panel.
+  void multiply_pairs(const T* x, int64_t x_step, int64_t rows, T* y, int64_t y_step, const T* plus, int64_t plus_step,
+                      const T* start) const {
+    constexpr int64_t kWords = 2048;
+    const int64_t most = (std::max)(kWords / (pair_lanes(depth) + 1) / kTileRows * kTileRows, int64_t(kTileRows));
+    const Scratch<Pair> words((std::min)(most, rows) * pair_lanes(depth));
+    for (int64_t r = 0; r < rows; r += most) {
+      const int64_t count = (std::min)(most, rows - r);
+      const int64_t step = pair_along_rows(x + r * x_step, x_step, count, depth, words.data());
+      panels.multiply({words.data(), step, 1, &kOneSegment, 1, panels.depth}, count,
+                      reinterpret_cast<const Pair*>(packed.data()), y + r * y_step, y_step, start, false,
+                      plus == nullptr ? nullptr : plus + r * plus_step, plus_step);
+    }
   }
 };
 
@@ -72,11 +92,25 @@ struct PackedWeight {
 /// scratch memory that is longer.
 template <class T>
 void add_outer_products(const T* a, int64_t a_step, int64_t m, const T* b, int64_t b_step, int64_t n, int64_t pixels,
-                        T* c) {
+                        T* c, bool pairs = false) {
   constexpr int64_t kPiece = 128;
+  if constexpr (std::is_same_v<T, float>)
+    if (pairs) {
+      const int64_t a_words = pair_lanes(2 * m), b_words = pair_lanes(2 * n);
+      const Scratch<Pair> words(kPiece / 2 * (a_words + b_words));
+      Pair* const b_pairs = words.data() + kPiece / 2 * a_words;
+      for (int64_t p = 0; p < pixels; p += kPiece) {
+        const int64_t count = (std::min)(kPiece, pixels - p);
+        pair_across_rows(a + p * a_step, a_step, count, m, words.data(), a_words);
+        pair_across_rows(b + p * b_step, b_step, count, n, b_pairs, b_words);
+        gemm_add_unpacked<T, Pair>({words.data(), 1, a_words, &kOneSegment, 1, pair_count(count)}, m, n, b_pairs,
+                                   b_words, c, n);
+      }
+      return;
+    }
   for (int64_t p = 0; p < pixels; p += kPiece)
-    gemm_add_unpacked<T>({a + p * a_step, 1, a_step, &kOneSegment, 1, (std::min)(kPiece, pixels - p)}, m, n,
-                         b + p * b_step, b_step, c, n);
+    gemm_add_unpacked<T, T>({a + p * a_step, 1, a_step, &kOneSegment, 1, (std::min)(kPiece, pixels - p)}, m, n,
+                            b + p * b_step, b_step, c, n);
 }
 
 /// Readable elements that add_outer_products wants behind b.
@@ -134,7 +168,7 @@ class ExpandedRows {
 /// there. `make_user` gives each thread what it works with.
 template <class T, class MakeUser>
 void each_expanded_step(const Expansion<T>& p, const Cut& cut, T* kept, MakeUser&& make_user) {
-  const PackedWeight<T> weight(p.weight, 1, p.channels, p.channels, p.expanded);
+  const PackedWeight<T> weight(p.weight, 1, p.channels, p.channels, p.expanded, takes_pairs<T>());
   parallel_runs(cut.units(), [&](int64_t begin, int64_t end) {
     ExpandedRows<T> rows(p, cut, weight, kept);
     auto user = make_user();
@@ -194,9 +228,10 @@ struct ExpansionSums {
 template <class T, class MakeUser>
 void expansion_backward(const Expansion<T>& p, const Cut& cut, const ExpansionSums<T>& sums, const T* u, const T* past,
                         T* dx, T* total, MakeUser&& make_user) {
-  const PackedWeight<T> weight(p.weight, p.channels, 1, p.expanded, p.channels);
+  const bool pairs = takes_pairs<T>();
+  const PackedWeight<T> weight(p.weight, p.channels, 1, p.expanded, p.channels, pairs);
   std::optional<PackedWeight<T>> expand;
-  if (u == nullptr) expand.emplace(p.weight, 1, p.channels, p.channels, p.expanded);
+  if (u == nullptr) expand.emplace(p.weight, 1, p.channels, p.channels, p.expanded, pairs);
   const Scratch<T> taps(9 * p.expanded);
   transpose_window(p.taps, p.expanded, 9, false, taps.data());
   const int64_t elements = sums.elements(), units = cut.units();
@@ -252,7 +287,7 @@ void expansion_backward(const Expansion<T>& p, const Cut& cut, const ExpansionSu
                             normed.data() + (r - h) * width * p.channels, stats.data() + 2 * (r - h) * width);
         const int64_t pixels = (last - h) * width;
         add_outer_products(du.data(), p.expanded, p.expanded, normed.data(), p.channels, p.channels, pixels,
-                           sums.weight(part));
+                           sums.weight(part), pairs);
         weight.multiply(du.data(), p.expanded, pixels, dn.data(), p.channels);
         for (int64_t r = h; r < last; ++r)
           normalise_rows_backward<T>(p.x + at(r) * p.channels, stats.data() + 2 * (r - h) * width,

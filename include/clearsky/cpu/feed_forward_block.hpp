@@ -38,7 +38,7 @@ void feed_forward_block_forward(const FeedForwardBlockForward<T>& p) {
   if (e.batch * e.height * e.width * e.channels == 0) return;
   const int64_t hidden = e.expanded / 2, channels = e.channels;
   const detail::Cut cut = detail::make_cut(e.batch, e.height, e.width, e.expanded * int64_t(sizeof(T)));
-  const detail::PackedWeight<T> project(p.project, 1, hidden, hidden, channels);
+  const detail::PackedWeight<T> project(p.project, 1, hidden, hidden, channels, detail::takes_pairs<T>());
   const Scratch<T> taps(9 * e.expanded);
   detail::transpose_window(e.taps, e.expanded, 9, false, taps.data());
   detail::each_expanded_step<T>(e, cut, p.u, [&] {
@@ -75,7 +75,8 @@ void feed_forward_block_backward(const FeedForwardBlockBackward<T>& p) {
     std::fill_n(total.data(), sums.elements(), T(0));
   } else {
     const detail::Cut cut = detail::make_cut(e.batch, e.height, e.width, e.expanded * int64_t(sizeof(T)));
-    const detail::PackedWeight<T> project(p.project, hidden, 1, channels, hidden);
+    const bool pairs = detail::takes_pairs<T>();
+    const detail::PackedWeight<T> project(p.project, hidden, 1, channels, hidden, pairs);
     const Scratch<T> taps(9 * e.expanded);
     detail::transpose_window(e.taps, e.expanded, 9, false, taps.data());
     detail::expansion_backward<T>(e, cut, sums, p.u, p.dy, p.dx, total.data(), [&] {
@@ -106,7 +107,7 @@ void feed_forward_block_backward(const FeedForwardBlockBackward<T>& p) {
           if (T* const to = r == 0 ? part : part_below)
             detail::add_outer_products(dy_row(h + r, ring.unit.left), channels, channels,
                                        gates.data() + r * row + (ring.unit.left - ring.from) * hidden, hidden, hidden,
-                                       ring.unit.right - ring.unit.left, sums.others(to));
+                                       ring.unit.right - ring.unit.left, sums.others(to), pairs);
       };
     });
   }

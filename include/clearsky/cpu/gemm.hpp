@@ -1,10 +1,6 @@
 #pragma once
-// Matrix products, and the register-blocked tile that they share with the convolutions.
-//
-// A tile holds kTileRows x (2 vectors) sums in registers while the whole sum runs: per step it loads B's two vectors
-// and multiplies them by one broadcast element of each row of A. B is packed into panels as wide as a tile, so that it
-// is read with stride 1; A is read where it lies when its rows are contiguous, and packed for long sums down its
-// columns.
+// Matrix products, in the tiles of tile.hpp. B is packed into panels; A is read where it lies when its rows are
+// contiguous, and packed for long sums down its columns. Factors that are rounded (Autocast) are packed both.
 //
 // What is cut where depends on sizes alone, and each element of C is added up in one fixed order, so the bits do not
 // depend on the number of threads.
@@ -17,7 +13,7 @@
 #include "clearsky/core/memory.hpp"
 #include "clearsky/core/threads.hpp"
 #include "clearsky/cpu/simd.hpp"
-#include "clearsky/cpu/transpose.hpp"
+#include "clearsky/cpu/tile.hpp"
 
 namespace clearsky::cpu {
 
@@ -34,178 +30,6 @@ struct Gemm {
 };
 
 namespace detail {
-
-// With 32 vector registers 8 x 2 sums leave room for B and hide the latency of a multiply-add; with 16 it is 4 x 2.
-inline constexpr int kTileRows = kVectorBytes == 64 ? 8 : 4;
-template <class T>
-inline constexpr int64_t kTileColumns = 2 * kLanes<T>;
-
-inline constexpr int64_t kNoOffset = 0;
-
-/// Rows of C in registers:
-///     c[r][j] = bias[j] + sum_s sum_p a[a_offsets[s] + r a_row + p a_step] b[s b_segment + p b_step + j]
-/// A matrix has one segment; a convolution has one per row of its window, or per tap.
-template <class T>
-struct Tile {
-  const T* a;
-  int64_t a_row, a_step;
-  const T* b;  // whole vectors are read, also behind the last column
-  int64_t b_step, b_segment;
-  int64_t length;  // of a segment
-  T* c;
-  int64_t c_row;
-  int64_t columns;  // 1 to kTileColumns
-  int64_t segments = 1;
-  const int64_t* a_offsets = &kNoOffset;  // (segments)
-  const T* bias = nullptr;                // (columns)
-  bool add = false;                       // whether c is added to
-  const T* plus = nullptr;                // (rows, columns), added to the sum; or null
-  int64_t plus_row = 0;
-};
-
-template <class T, int Rows, int Vectors>
-[[gnu::noinline]] void run_tile(const Tile<T>& t, const T* a, T* c, const T* plus) {
-  constexpr int64_t kLane = kLanes<T>;
-  Vec<T> sums[Rows][Vectors];
-  CLEARSKY_UNROLL
-  for (int r = 0; r < Rows; ++r) {
-    CLEARSKY_UNROLL
-    for (int v = 0; v < Vectors; ++v) sums[r][v] = Vec<T>{};
-  }
-
-  // What is written is in the cache by the time the sums are done.
-  CLEARSKY_UNROLL
-  for (int r = 0; r < Rows; ++r) {
-    CLEARSKY_UNROLL
-    for (int v = 0; v < Vectors; ++v) __builtin_prefetch(c + r * t.c_row + v * kLane, 1);
-  }
-
-  const int64_t a_row = t.a_row, a_step = t.a_step, b_step = t.b_step;
-  for (int64_t s = 0; s < t.segments; ++s) {
-    const T* from = a + t.a_offsets[s];
-    const T* b = t.b + s * t.b_segment;
-    for (int64_t p = t.length; p > 0; --p) {
-      Vec<T> w[Vectors];
-      CLEARSKY_UNROLL
-      for (int v = 0; v < Vectors; ++v) w[v] = load(b + v * kLane);
-      CLEARSKY_UNROLL
-      for (int r = 0; r < Rows; ++r) {
-        const Vec<T> x = splat(from[r * a_row]);
-        CLEARSKY_UNROLL
-        for (int v = 0; v < Vectors; ++v) sums[r][v] += w[v] * x;
-      }
-      from += a_step;
-      b += b_step;
-    }
-  }
-
-  CLEARSKY_UNROLL
-  for (int v = 0; v < Vectors; ++v) {
-    const int64_t left = t.columns - v * kLane;
-    if (t.bias != nullptr) {
-      const Vec<T> bias = load_partial(t.bias + v * kLane, left);
-      CLEARSKY_UNROLL
-      for (int r = 0; r < Rows; ++r) sums[r][v] += bias;
-    }
-    T* to = c + v * kLane;
-    if (t.add) {
-      CLEARSKY_UNROLL
-      for (int r = 0; r < Rows; ++r) sums[r][v] += load_partial(to + r * t.c_row, left);
-    }
-    if (plus != nullptr) {
-      CLEARSKY_UNROLL
-      for (int r = 0; r < Rows; ++r) sums[r][v] += load_partial(plus + r * t.plus_row + v * kLane, left);
-    }
-    CLEARSKY_UNROLL
-    for (int r = 0; r < Rows; ++r) store_partial(to + r * t.c_row, sums[r][v], left);
-  }
-}
-
-template <class T, int Vectors>
-void run_tile_rows(const Tile<T>& t, int64_t rows) {
-  const T* a = t.a;
-  T* c = t.c;
-  const T* plus = t.plus;
-  const auto take = [&](int64_t count) {
-    a += count * t.a_row;
-    c += count * t.c_row;
-    if (plus != nullptr) plus += count * t.plus_row;
-    rows -= count;
-  };
-  for (; rows >= kTileRows; take(kTileRows)) run_tile<T, kTileRows, Vectors>(t, a, c, plus);
-  if constexpr (kTileRows > 4) {
-    if (rows >= 4) {
-      run_tile<T, 4, Vectors>(t, a, c, plus);
-      take(4);
-    }
-  }
-  if (rows >= 2) {
-    run_tile<T, 2, Vectors>(t, a, c, plus);
-    take(2);
-  }
-  if (rows >= 1) run_tile<T, 1, Vectors>(t, a, c, plus);
-}
-
-/// Any number of rows of one panel.
-template <class T>
-void run_tiles(const Tile<T>& t, int64_t rows) {
-  if (t.columns > kLanes<T>) run_tile_rows<T, 2>(t, rows);
-  else run_tile_rows<T, 1>(t, rows);
-}
-
-template <class T>
-int64_t panel_count(int64_t n) {
-  return (n + kTileColumns<T> - 1) / kTileColumns<T>;
-}
-/// Elements between two rows of a packed panel: one vector where that is enough.
-template <class T>
-int64_t panel_width(int64_t columns) {
-  return columns > kLanes<T> ? kTileColumns<T> : kLanes<T>;
-}
-
-/// Columns [panel * kTileColumns, ...) of B (k, n), rows side by side, missing columns as 0.
-/// @param to  (k, panel_width)  written
-template <class T>
-void pack_panel(const T* b, int64_t b_row, int64_t b_column, int64_t k, int64_t n, int64_t panel, T* to) {
-  const int64_t first = panel * kTileColumns<T>, columns = (std::min)(n - first, kTileColumns<T>);
-  const int64_t width = panel_width<T>(columns);
-  b += first * b_column;
-  if (b_column == 1) {
-    for (int64_t p = 0; p < k; ++p) {
-      store(to + p * width, load_partial(b + p * b_row, columns));
-      if (width > kLanes<T>)
-        store(to + p * width + kLanes<T>, load_partial(b + p * b_row + kLanes<T>, columns - kLanes<T>));
-    }
-    return;
-  }
-  constexpr int64_t kLane = kLanes<T>;
-  for (int64_t j = 0; j < width; j += kLane)
-    for (int64_t p = 0; p < k; p += kLane) {
-      const int64_t present = (std::min)(kLane, columns - j), steps = (std::min)(kLane, k - p);
-      const T* from = b + p * b_row + j * b_column;
-      T* out = to + p * width + j;
-      if (b_row == 1) {
-        Vec<T> square[kLane];
-        CLEARSKY_UNROLL
-        for (int64_t i = 0; i < kLane; ++i)
-          square[i] = i < present ? load_partial(from + i * b_column, steps) : Vec<T>{};
-        transpose_square<T>(square);
-        CLEARSKY_UNROLL
-        for (int64_t i = 0; i < kLane; ++i)
-          if (i < steps) store(out + i * width, square[i]);
-      } else {
-        for (int64_t q = 0; q < steps; ++q)
-          for (int64_t i = 0; i < kLane; ++i) out[q * width + i] = i < present ? from[q * b_row + i * b_column] : T(0);
-      }
-    }
-}
-
-/// Panels per block of a parallel loop that packs them: waking a thread must not cost more than it saves.
-template <class T>
-int64_t panels_per_block(int64_t k) {
-  constexpr int64_t kLeastWork = 16384;  // elements
-  return kLeastWork / (k * kTileColumns<T> + 1) + 1;
-}
 
 /// Elements between two groups of pack_rows: a line more than they hold, or all groups would fall on the same lines of
 /// the cache.
@@ -228,49 +52,26 @@ void pack_rows(const T* a, int64_t a_row, int64_t a_column, int64_t m, int64_t k
         to[first / kTileRows * step + p * kTileRows + r - first] = r < m ? a[r * a_row + p * a_column] : T(0);
 }
 
-/// Where A lies: element (row, segment s, k) at a[row * row_step + offsets[s] + k * k_step].
+/// pack_rows in pairs of steps: groups of (pair_count(k), kTileRows) words.
 template <class T>
-struct TileInput {
-  const T* a;
-  int64_t row_step, k_step;
-  const int64_t* offsets;  // (segments)
-  int64_t segments, length;
-};
-
-/// A packed B for kernels that make their own: panels as of pack_panel, panel p at element p * kWidth * depth.
-template <class T>
-struct PackedPanels {
-  int64_t depth, columns;
-  static constexpr int64_t kWidth = kTileColumns<T>;
-
-  int64_t panels() const { return panel_count<T>(columns); }
-  int64_t width(int64_t panel) const { return panel_width<T>(columns - panel * kWidth); }
-  int64_t elements() const { return panels() * kWidth * depth; }
-
-  /// c (rows, columns) = in B + start, or added to; depth = segments * length.
-  /// @param start  (columns), or null
-  /// @param plus   (rows, columns), plus_step apart, added; or null
-  void multiply(const TileInput<T>& in, int64_t rows, const T* packed, T* c, int64_t c_step, const T* start, bool add,
-                const T* plus = nullptr, int64_t plus_step = 0) const {
-    for (int64_t p = 0; p < panels(); ++p) {
-      const int64_t first = p * kWidth, step = width(p);
-      run_tiles<T>(
-          {in.a, in.row_step, in.k_step, packed + first * depth, step, in.length * step, in.length, c + first, c_step,
-           (std::min)(kWidth, columns - first), in.segments, in.offsets, start == nullptr ? nullptr : start + first,
-           add, plus == nullptr ? nullptr : plus + first, plus_step},
-          rows);
-    }
+void pack_row_pairs(const T* a, int64_t a_row, int64_t a_column, int64_t m, int64_t k, Pair* to) {
+  if constexpr (std::is_same_v<T, float>) {
+    const int64_t step = group_step<T>(pair_count(k));
+    float lines[2][kLanes<float>] = {};
+    for (int64_t p = 0; p < k; p += 2)
+      for (int64_t first = 0; first < m; first += kTileRows) {
+        const int64_t rows = (std::min)(int64_t(kTileRows), m - first);
+        for (int64_t q = 0; q < 2; ++q) {
+          const T* const from = a + first * a_row + (p + q) * a_column;
+          if (p + q == k) std::fill_n(lines[q], kTileRows, 0.0f);
+          else if (a_row == 1 && rows == kTileRows) std::memcpy(lines[q], from, size_t(kTileRows) * sizeof(T));
+          else
+            for (int64_t r = 0; r < kTileRows; ++r) lines[q][r] = r < rows ? from[r * a_row] : 0.0f;
+        }
+        const VecPair words = pair_up(load(lines[0]), load(lines[1]));
+        std::memcpy(to + first / kTileRows * step + p / 2 * kTileRows, &words, size_t(kTileRows) * sizeof(Pair));
+      }
   }
-};
-
-/// c (m, n), added to: += A B for a B that is read where it lies, whole vectors also behind its last column.
-/// @param in  one segment; element (i, k) of A at a[i * row_step + k * k_step]
-template <class T>
-void gemm_add_unpacked(const TileInput<T>& in, int64_t m, int64_t n, const T* b, int64_t b_step, T* c, int64_t c_step) {
-  for (int64_t j = 0; j < n; j += kTileColumns<T>)
-    run_tiles<T>({in.a, in.row_step, in.k_step, b + j, b_step, in.length * b_step, in.length, c + j, c_step,
-                  (std::min)(kTileColumns<T>, n - j), in.segments, in.offsets, nullptr, true},
-                 m);
 }
 
 /// Steps of the sum in one pass over C: what is packed of A must stay in the second-level cache.
@@ -296,45 +97,59 @@ struct Ahead {
 
 /// Part of C on one thread: `rows` rows from the first of p.a and of c, the panels [first, last), the steps of the sum
 /// that p.a and `packed` hold.
-/// @param packed  B's panels, panel_step apart
-template <class T>
-void gemm_block(const Gemm<T>& p, int64_t rows, int64_t first, int64_t last, const T* packed, int64_t panel_step,
+/// @param packed  B's panels, panel_step apart; of pairs, so that A is packed in pairs too
+template <class T, class Factor>
+void gemm_block(const Gemm<T>& p, int64_t rows, int64_t first, int64_t last, const Factor* packed, int64_t panel_step,
                 int64_t k, bool add, Ahead ahead_a = {}, Ahead ahead_b = {}) {
-  Tile<T> t{};
-  t.length = k;
+  constexpr bool kPairs = !std::is_same_v<T, Factor>;
+  Tile<T, Factor> t{};
+  t.length = kPairs ? pair_count(k) : k;
   t.c_row = p.n;
   t.add = add;
-  const bool in_place = p.a_column == 1;
-  const Scratch<T> groups(in_place ? 1 : (rows + kTileRows - 1) / kTileRows * group_step<T>(k));
-  if (!in_place) pack_rows(p.a, p.a_row, p.a_column, rows, k, groups.data());
-  t.a_row = in_place ? p.a_row : 1;
-  t.a_step = in_place ? 1 : kTileRows;
+  const bool row_by_row = p.a_column == 1, in_place = row_by_row && !kPairs;
+  const int64_t groups = (rows + kTileRows - 1) / kTileRows;
+  const Scratch<Factor> packed_a(in_place ? 1 : row_by_row ? rows * pair_lanes(k) : groups * group_step<T>(t.length));
+  t.a_row = row_by_row ? p.a_row : 1;
+  t.a_step = row_by_row ? 1 : kTileRows;
+  if constexpr (kPairs) {
+    if (row_by_row) t.a_row = pair_along_rows(p.a, p.a_row, rows, k, packed_a.data());
+    else pack_row_pairs(p.a, p.a_row, p.a_column, rows, k, packed_a.data());
+  } else if (!in_place) {
+    pack_rows(p.a, p.a_row, p.a_column, rows, k, packed_a.data());
+  }
   for (int64_t i = first; i < last; ++i) {
     const int64_t column = i * kTileColumns<T>;
     t.columns = (std::min)(p.n - column, kTileColumns<T>);
     t.b = packed + i * panel_step;
     t.b_step = panel_width<T>(t.columns);
     t.bias = p.bias == nullptr || add ? nullptr : p.bias + column;
-    if (in_place) {
-      for (int64_t r = 0; r < rows; r += kTileRows) {
-        t.a = p.a + r * p.a_row;
-        t.c = p.c + r * p.n + column;
-        if (i == first)
-          for (int64_t q = 0; q < kTileRows; ++q)
-            for (int64_t at = 0; at < k; at += 64 / int64_t(sizeof(T)))
-              __builtin_prefetch(t.a + (kTileRows + q) * p.a_row + at, 0, 2);
-        run_tiles(t, (std::min)(int64_t(kTileRows), rows - r));
-      }
-      continue;
-    }
     for (int64_t r = 0; r < rows; r += kTileRows) {
-      t.a = groups.data() + r / kTileRows * group_step<T>(k);
       t.c = p.c + r * p.n + column;
+      if constexpr (!kPairs) {
+        if (in_place) {
+          t.a = p.a + r * p.a_row;
+          if (i == first)
+            for (int64_t q = 0; q < kTileRows; ++q)
+              for (int64_t at = 0; at < k; at += 64 / int64_t(sizeof(T)))
+                __builtin_prefetch(t.a + (kTileRows + q) * p.a_row + at, 0, 2);
+        }
+      }
+      if (!in_place) t.a = packed_a.data() + (row_by_row ? r * t.a_row : r / kTileRows * group_step<T>(t.length));
       run_tiles(t, (std::min)(int64_t(kTileRows), rows - r));
       ahead_a.fetch();
       ahead_b.fetch();
     }
   }
+}
+/// The same for panels of T, or of pairs in memory of T.
+template <class T>
+void gemm_block(bool pairs, const Gemm<T>& p, int64_t rows, int64_t first, int64_t last, const T* packed,
+                int64_t panel_step, int64_t k, bool add, Ahead ahead_a = {}, Ahead ahead_b = {}) {
+  if constexpr (std::is_same_v<T, float>)
+    if (pairs)
+      return gemm_block(p, rows, first, last, reinterpret_cast<const Pair*>(packed), panel_step, k, add, ahead_a,
+                        ahead_b);
+  gemm_block(p, rows, first, last, packed, panel_step, k, add, ahead_a, ahead_b);
 }
 
 /// Adds `slots` arrays of `count` elements, the first first.
@@ -353,7 +168,7 @@ void add_slots(const T* parts, int64_t slots, int64_t count, T* sum) {
 /// A long sum for a small C, as in the gradients of weights: the sum is cut into chunks, each has a C of its own, and
 /// these are added in the order of the chunks.
 template <class T>
-void gemm_long_sum(const Gemm<T>& p, int64_t chunk) {
+void gemm_long_sum(const Gemm<T>& p, int64_t chunk, bool pairs) {
   const int64_t chunks = (p.k + chunk - 1) / chunk, size = p.m * p.n, panels = panel_count<T>(p.n);
   // What a pass packs stays in the second-level cache, while the next pass's part comes there.
   const int64_t step = std::clamp(49152 / (p.m + p.n) / 16 * 16, int64_t(64), int64_t(256));
@@ -368,12 +183,12 @@ void gemm_long_sum(const Gemm<T>& p, int64_t chunk) {
     for (int64_t at = begin; at < end; at += step) {
       const int64_t k = (std::min)(step, end - at), panel_step = kTileColumns<T> * k;
       for (int64_t i = 0; i < panels; ++i)
-        pack_panel(p.b + at * p.b_row, p.b_row, p.b_column, k, p.n, i, packed.data() + i * panel_step);
+        pack_factors(pairs, p.b + at * p.b_row, p.b_row, p.b_column, k, p.n, i, packed.data() + i * panel_step);
       q.a = p.a + at * p.a_column;
       const int64_t bytes = std::clamp(end - at - k, int64_t(0), step) * int64_t(sizeof(T));
       const Ahead ahead_a = dense_a ? Ahead(q.a + k * p.m, bytes * p.m, tiles) : Ahead();
       const Ahead ahead_b = dense_b ? Ahead(p.b + (at + k) * p.n, bytes * p.n, tiles) : Ahead();
-      gemm_block(q, p.m, 0, panels, packed.data(), panel_step, k, at != begin, ahead_a, ahead_b);
+      gemm_block(pairs, q, p.m, 0, panels, packed.data(), panel_step, k, at != begin, ahead_a, ahead_b);
     }
   });
   add_slots(parts.data(), chunks, size, p.c);
@@ -382,18 +197,18 @@ void gemm_long_sum(const Gemm<T>& p, int64_t chunk) {
       for (int64_t j = 0; j < p.n; ++j) p.c[i * p.n + j] += p.bias[j];
 }
 
-/// One pair of matrices.
+/// One a and one b.
 template <class T>
-void gemm_one(const Gemm<T>& p) {
+void gemm_one(const Gemm<T>& p, bool pairs) {
   constexpr int64_t kLeastChunk = 1024, kMostChunks = 16, kMostPartial = 65536;
   if (p.k >= 2 * kLeastChunk && p.m * p.n <= kMostPartial && p.k >= 4 * (std::max)(p.m, p.n))
-    return gemm_long_sum(p, (std::max)(kLeastChunk, (p.k + kMostChunks - 1) / kMostChunks));
+    return gemm_long_sum(p, (std::max)(kLeastChunk, (p.k + kMostChunks - 1) / kMostChunks), pairs);
 
   const int64_t panels = panel_count<T>(p.n), panel_step = p.k * kTileColumns<T>;
   const Scratch<T> packed(panels * panel_step + 1);
   parallel_for(panels, panels_per_block<T>(p.k), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      pack_panel(p.b, p.b_row, p.b_column, p.k, p.n, i, packed.data() + i * panel_step);
+      pack_factors(pairs, p.b, p.b_row, p.b_column, p.k, p.n, i, packed.data() + i * panel_step);
   });
 
   // Blocks of rows whose part of A fits the second-level cache; when they are few, blocks of columns too.
@@ -421,8 +236,8 @@ void gemm_one(const Gemm<T>& p) {
           const int64_t end_panel = narrow ? first + 1
                                            : (std::min)(panels * (j + 1) / column_blocks,
                                                         panels - (panels * kTileColumns<T> - p.n >= kLanes<T> ? 1 : 0));
-          gemm_block(q, (std::min)(rows, p.m - i), first, end_panel,
-                     packed.data() + at * (narrow ? kLanes<T> : kTileColumns<T>), panel_step,
+          gemm_block(pairs, q, (std::min)(rows, p.m - i), first, end_panel,
+                     packed.data() + (pairs ? at / 2 : at) * (narrow ? kLanes<T> : kTileColumns<T>), panel_step,
                      (std::min)(step, p.k - at), at != 0);
           first = end_panel;
         }
@@ -439,19 +254,20 @@ void gemm_one(const Gemm<T>& p) {
 template <class T>
 void gemm(const Gemm<T>& p) {
   if (p.batch * p.m * p.n == 0) return;
-  if (p.batch == 1) return detail::gemm_one(p);
+  const bool pairs = detail::takes_pairs<T>();
+  if (p.batch == 1) return detail::gemm_one(p, pairs);
   if (p.b_batch == 0 && p.a_batch == p.m * p.a_row) {  // one B for all: a single product of more rows
     Gemm<T> q = p;
     q.m *= p.batch;
     q.batch = 1;
-    return detail::gemm_one(q);
+    return detail::gemm_one(q, pairs);
   }
   const auto item = [&](int64_t i) {
     Gemm<T> q = p;
     q.a += i * p.a_batch;
     q.b += i * p.b_batch;
     q.c += i * p.m * p.n;
-    detail::gemm_one(q);
+    detail::gemm_one(q, pairs);
   };
   // Few large products use the threads inside, many small ones side by side. Either way gives the same bits.
   constexpr int64_t kEnoughItems = 8, kLeastWork = 65536;

@@ -206,12 +206,12 @@ Scratch<T> naf_mixes(const NafParameters<T>& p, const T* q) {
 }
 /// (n, k) weights of each image, for products with rows of k, or with rows of n where `turned`.
 template <class T>
-Workspace<PackedWeight<T>> packed_mixes(const T* mixes, int64_t batch, int64_t channels, bool turned) {
+Workspace<PackedWeight<T>> packed_mixes(const T* mixes, int64_t batch, int64_t channels, bool turned, bool pairs) {
   Workspace<PackedWeight<T>> packed;
   packed.reserve(size_t(batch));
   for (int64_t n = 0; n < batch; ++n)
     packed.emplace_back(mixes + n * channels * channels, turned ? channels : 1, turned ? 1 : channels, channels,
-                        channels);
+                        channels, pairs);
   return packed;
 }
 
@@ -248,9 +248,10 @@ void naf_second_half_backward(const NafBlockBackward<T>& p, T* dy, T* total, T* 
   const int64_t units = cut.units(), elements = sums.elements(), mix_elements = square + kBehind<T>;
   const Scratch<T> parts(units * elements), mix_parts(units * mix_elements), scaled(square), mix_sum(mix_elements);
   scale_weight<T>(p.block.project2, p.block.scale2, nullptr, channels, scaled.data());
-  const PackedWeight<T> to_gates(scaled.data(), channels, 1, channels, channels);
-  const PackedWeight<T> expand(p.block.expand2, 1, channels, channels, 2 * channels);
-  const PackedWeight<T> to_normed(p.block.expand2, channels, 1, 2 * channels, channels);
+  const bool pairs = takes_pairs<T>();
+  const PackedWeight<T> to_gates(scaled.data(), channels, 1, channels, channels, pairs);
+  const PackedWeight<T> expand(p.block.expand2, 1, channels, channels, 2 * channels, pairs);
+  const PackedWeight<T> to_normed(p.block.expand2, channels, 1, 2 * channels, channels, pairs);
   parallel_runs(units, [&](int64_t begin, int64_t end) {
     const int64_t most = cut.tile * channels;
     const Scratch<T> dv(2 * most), dgates(most), dn(most), stats(2 * cut.tile);
@@ -269,13 +270,13 @@ void naf_second_half_backward(const NafBlockBackward<T>& p, T* dy, T* total, T* 
         if (p.kept.v == nullptr) expand.multiply(n.data(), channels, count, dv.data(), 2 * channels);
         to_gates.multiply(dz, channels, count, dgates.data(), channels);
         multiply_halves_backward(v, dgates.data(), count, channels, gates.data(), dv.data());
-        add_outer_products(dz, channels, channels, gates.data(), channels, channels, count, sums.project(part));
+        add_outer_products(dz, channels, channels, gates.data(), channels, channels, count, sums.project(part), pairs);
         add_outer_products(dv.data(), 2 * channels, 2 * channels, n.data(), channels, channels, count,
-                           sums.expand(part));
+                           sums.expand(part), pairs);
         to_normed.multiply(dv.data(), 2 * channels, count, dn.data(), channels);
         normalise_rows_backward<T>(y, stats.data(), dn.data(), count, channels, p.block.gamma2, dz, dy + at,
                                    sums.gamma(part), sums.beta(part));
-        add_outer_products(dy + at, channels, channels, t.data(), channels, channels, count, mix_part);
+        add_outer_products(dy + at, channels, channels, t.data(), channels, channels, count, mix_part, pairs);
       });
     }
   });
@@ -309,9 +310,10 @@ void naf_block_forward(const NafBlockForward<T>& p) {
 
   const Scratch<T> scaled(channels * channels), mixes = detail::naf_mixes(p.block, q);
   detail::scale_weight<T>(p.block.project2, p.block.scale2, nullptr, channels, scaled.data());
-  const Workspace<detail::PackedWeight<T>> mix = detail::packed_mixes(mixes.data(), e.batch, channels, false);
-  const detail::PackedWeight<T> expand(p.block.expand2, 1, channels, channels, 2 * channels);
-  const detail::PackedWeight<T> project(scaled.data(), 1, channels, channels, channels);
+  const bool pairs = detail::takes_pairs<T>();
+  const Workspace<detail::PackedWeight<T>> mix = detail::packed_mixes(mixes.data(), e.batch, channels, false, pairs);
+  const detail::PackedWeight<T> expand(p.block.expand2, 1, channels, channels, 2 * channels, pairs);
+  const detail::PackedWeight<T> project(scaled.data(), 1, channels, channels, channels, pairs);
   const detail::PixelCut cut = detail::make_pixel_cut(e.batch, pixels, detail::naf_tile(channels));
   parallel_runs(cut.units(), [&](int64_t begin, int64_t end) {
     const int64_t most = cut.tile * channels;
@@ -361,7 +363,8 @@ void naf_block_backward(const NafBlockBackward<T>& p) {
     // Where u is computed again there are two rings, of u and of its window's gradient.
     const int64_t rings = p.kept.u == nullptr ? 2 : 1;
     const detail::Cut cut = detail::make_cut(batch, e.height, e.width, rings * e.expanded * int64_t(sizeof(T)));
-    const Workspace<detail::PackedWeight<T>> to_gates = detail::packed_mixes(mixes.data(), batch, channels, true);
+    const Workspace<detail::PackedWeight<T>> to_gates =
+        detail::packed_mixes(mixes.data(), batch, channels, true, detail::takes_pairs<T>());
     const Scratch<T> taps(9 * e.expanded);
     detail::transpose_window(e.taps, e.expanded, 9, false, taps.data());
     detail::expansion_backward<T>(e, cut, sums, p.kept.u, dy.data(), p.dx, total.data(), [&] {
