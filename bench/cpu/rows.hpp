@@ -14,7 +14,7 @@ namespace clearsky::bench {
 /// read once and every output written once; backward counts the same again for each gradient.
 struct Row {
   std::string name;
-  std::string kind;  ///< model | model_naf | attention | conv3x3_forward | other
+  std::string kind;  ///< model | model_naf | model_bf16 | attention | conv3x3_forward | other
   double flop, bytes;
   /// Makes the inputs; what it returns is timed.
   std::function<std::function<void()>()> make;
@@ -108,14 +108,18 @@ inline std::function<void()> model_work(tdpcr::Block block, int64_t batch, int64
 }
 
 inline void add_model(std::vector<Row>& rows, const std::string& name, const std::string& kind, tdpcr::Block block,
-                      int64_t batch, int64_t size, int phase) {
+                      int64_t batch, int64_t size, int phase, Precision precision = Precision::float32) {
   tdpcr::Config config;
   config.block = block;
   config.segmentation = phase != 1;
   const double forward =
       2 * double(tdpcr::summarise(tdpcr::Model<float>(config, 1), size, size).total.macs) * double(batch);
-  rows.push_back(
-      {name, kind, phase == 1 ? 3 * forward : forward, 0, [=] { return model_work(block, batch, size, phase); }});
+  rows.push_back({name, kind, phase == 1 ? 3 * forward : forward, 0, [=]() -> std::function<void()> {
+                    return [=, work = model_work(block, batch, size, phase)] {
+                      const Autocast products(precision);
+                      work();
+                    };
+                  }});
 }
 
 }  // namespace detail
@@ -174,6 +178,14 @@ inline std::vector<Row> all_rows() {
   }
   detail::add_model(rows, "tdpcr_naf.inference_at_256_batch_1", "model_naf", tdpcr::Block::naf, 1, 256, 0);
   detail::add_model(rows, "tdpcr_naf.phase1_at_256_batch_1", "model_naf", tdpcr::Block::naf, 1, 256, 1);
+  // Products of factors in bfloat16.
+  for (const bool naf : {false, true})
+    for (const int phase : {0, 1})
+      detail::add_model(rows,
+                        std::string(naf ? "tdpcr_naf" : "tdpcr") + "_bf16." + (phase == 0 ? "inference" : "phase1") +
+                            "_at_256_batch_1",
+                        "model_bf16", naf ? tdpcr::Block::naf : tdpcr::Block::restormer, 1, 256, phase,
+                        Precision::bfloat16);
   // How time and memory grow with pixels and with images.
   for (int64_t size : {32, 64, 128, 256, 512, 1024}) {
     const std::string end = "_at_" + std::to_string(size) + "_batch_1";

@@ -123,14 +123,14 @@ def adamw_work():
 
 
 def model_work(name: str, mode: str):
-    """tdpcr[_naf].WORK_at_SIZE_batch_N, scaling.WORK_at_SIZE_batch_N, or triplets.WORK_at_SIZE_batch_N: the narrow network
+    """tdpcr[_naf][_bf16].WORK_at_SIZE_batch_N, scaling.WORK_at_SIZE_batch_N, or triplets.WORK_at_SIZE_batch_N: the narrow network
     of examples/tdpcr/configs/real_triplets.json"""
     which, rest = name.split(".")
     work, _, size, _, batch = rest.split("_")
     size, batch = int(size), int(batch)
     torch.manual_seed(1)
     narrow = {"width": 16, "optical_blocks": (1,) * 4, "sar_blocks": (1,) * 4, "decoder_blocks": (1,) * 4}
-    config = tdpcr.Config(block="naf" if which.endswith("naf") else "restormer", segmentation=work != "phase1",
+    config = tdpcr.Config(block="naf" if "_naf" in which else "restormer", segmentation=work != "phase1",
                           **(narrow if which == "triplets" else {}))
     model = tdpcr.TdpCr(config).to(memory_format=torch.channels_last)
     shape = (batch, config.optical_bands, size, size)
@@ -142,7 +142,15 @@ def model_work(name: str, mode: str):
     }
     if mode == "compiled":
         model = torch.compile(model)
-    return make_step(model, work, data, "segmentation", 0.5)
+    step = make_step(model, work, data, "segmentation", 0.5)
+    if not which.endswith("_bf16"):
+        return step
+
+    def in_bfloat16():
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            step()
+
+    return in_bfloat16
 
 
 def make(name: str, mode: str):

@@ -44,6 +44,18 @@ inline train::Restorer restorer_of(const std::vector<train::LoadedModel>& loaded
   return train::Restorer(std::move(models), self_ensemble ? train::SelfEnsemble::yes : train::SelfEnsemble::no);
 }
 
+/// --precision of a command that runs a model: what stands in `choice` then, for precision_of.
+inline void add_precision(CLI::App& command, std::string& choice) {
+  command
+      .add_option("--precision", choice,
+                  "What factors of products are rounded to: float32 (not at all), tf32 (on a GPU), bfloat16; faster "
+                  "and less exact")
+      ->check(CLI::IsMember({"float32", "tf32", "bfloat16"}));
+}
+inline Precision precision_of(const std::string& choice) {
+  return choice == "bfloat16" ? Precision::bfloat16 : choice == "tf32" ? Precision::tf32 : Precision::float32;
+}
+
 Run add_train(CLI::App& app);
 Run add_evaluate(CLI::App& app);
 Run add_predict(CLI::App& app);

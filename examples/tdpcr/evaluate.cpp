@@ -14,6 +14,7 @@ struct EvaluateOptions {
   std::vector<std::string> weights, set;
   int64_t pictures = 6;
   bool self_ensemble = false;
+  std::string precision = "float32";
 };
 
 void run_evaluate(const EvaluateOptions& o, const DeviceChoice& choice) {
@@ -36,6 +37,7 @@ void run_evaluate(const EvaluateOptions& o, const DeviceChoice& choice) {
   CLEARSKY_CHECK(ConfigError, dataset->size() > 0, "evaluate: the split leaves no sample for the part ", o.part);
 
   move_to(choice, models);
+  const Autocast products(precision_of(o.precision));
   std::unique_ptr<train::Gallery> gallery;
   if (!o.out.empty()) gallery = std::make_unique<train::Gallery>(o.out + "/pictures", o.pictures);
   const train::Evaluation e = train::evaluate(restorer_of(models, o.self_ensemble), *dataset, loaded.colour, config,
@@ -61,6 +63,7 @@ Run add_evaluate(CLI::App& app) {
   c->add_option("--set", o->set, "Override one data key, as in --set data.path=other");
   c->add_option("--out", o->out, "Folder for metrics.txt, .json, .csv and pictures");
   c->add_flag("--self-ensemble", o->self_ensemble, "The mean of eight runs, turned and mirrored; eight times slower");
+  add_precision(*c, o->precision);
   c->add_option("--pictures", o->pictures, "Samples to draw");
   c->footer(
       "The table has PSNR, SSIM, spectral angle, MAE and RMSE (reflectance) for all, clear and cloudy pixels and per\n"

@@ -15,6 +15,7 @@ struct PredictOptions {
   double dn_offset = -1;
   train::SceneOptions scene;
   bool zero_invalid = false, self_ensemble = false;
+  std::string precision = "float32";
 };
 
 void check_finite(const char* what, const std::string& path, int64_t invalid, int64_t total, bool zero_invalid) {
@@ -45,6 +46,7 @@ void run_predict(const PredictOptions& o, const DeviceChoice& choice) {
                  "predict: ", o.weights[0], " has no segmentation decoder, so there is no class map; train phase 2");
 
   move_to(choice, models);
+  const Autocast products(precision_of(o.precision));
   const tdpcr::Outputs<float> out = train::predict_scene(restorer_of(models, o.self_ensemble), x, s, o.scene);
   const auto image = [](const Tensor<float>& t) { return contiguous(select(t, 0, 0)); };
   const Tensor<float> restored = clamp(image(out.reconstruction), 0, 1);
@@ -84,6 +86,7 @@ Run add_predict(CLI::App& app) {
   c->add_option("--tile", o->scene.tile, "Work in tiles of this many pixels, blended; 0: the whole image at once");
   c->add_option("--overlap", o->scene.overlap, "Pixels that tiles share");
   c->add_flag("--self-ensemble", o->self_ensemble, "The mean of eight runs, turned and mirrored; eight times slower");
+  add_precision(*c, o->precision);
   c->add_flag("--zero-invalid", o->zero_invalid, "Take NaN and infinite pixels as 0 instead of refusing them");
   c->footer(
       "The georeference of the optical image is kept.\n\n"

@@ -25,6 +25,7 @@ TEST_CASE("training: no allocation from the system after the third step, in any 
     config.phase1.steps = config.phase2.steps = 12;
     config.phase2_trains = trains;
     config.optimizer.ema = 0.9;
+    if (trains == Trains::all) config.precision = Precision::bfloat16;
     release_cached_memory();
     Trainer trainer(config, open_data(config));
     for (int64_t phase = 0; phase < 2; ++phase) {

@@ -4,6 +4,7 @@
 
 #include <cstring>
 #include <filesystem>
+#include <numeric>
 
 namespace clearsky::train {
 namespace {
@@ -245,6 +246,39 @@ TEST_CASE("a strong prior keeps what thick clouds hide at the mean colour of the
     return total / double(restored.numel());
   };
   CHECK(distance(1000) < 0.5 * distance(0));
+}
+
+TEST_CASE("products in bfloat16: the loss falls as it does in float, with the same bits for any number of threads") {
+  const auto curve = [](Precision precision, int64_t steps) {
+    RunConfig c = tiny();
+    c.precision = precision;
+    c.phase1.steps = steps;
+    c.phase2.steps = 0;
+    c.phase1.learning_rate = 3e-3;
+    c.optimizer.ema = 0;
+    Trainer t(c, open_data(c));
+    t.run(true);
+    std::vector<double> losses;
+    for (const StepRecord& r : t.curve()) losses.push_back(r.loss);
+    return losses;
+  };
+  const auto exact = curve(Precision::float32, 60), rounded = curve(Precision::bfloat16, 60);
+  const auto ten = [](const std::vector<double>& v, size_t from) {
+    return std::accumulate(v.begin() + int64_t(from), v.begin() + int64_t(from) + 10, 0.0);
+  };
+  CHECK(rounded[0] != exact[0]);
+  // A loss that was rounded on its way, by much less than it falls.
+  CHECK(std::fabs(rounded[0] / exact[0] - 1) < 0x1p-8);
+  CHECK(ten(rounded, 50) < 0.9 * ten(rounded, 0));
+  CHECK(std::fabs(ten(rounded, 50) / ten(exact, 50) - 1) < 0.05);
+
+  const int64_t before = threads();
+  const auto few = curve(Precision::bfloat16, 6);
+  for (const int64_t count : {1, 3}) {
+    set_threads(count);
+    CHECK(curve(Precision::bfloat16, 6) == few);
+  }
+  set_threads(before);
 }
 
 }  // namespace

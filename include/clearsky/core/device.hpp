@@ -25,8 +25,13 @@ inline std::string to_text(Device d) {
   return d == Device::cpu ? "cpu" : d == Device::cuda ? "cuda" : "simt";
 }
 
-/// What the factors of products (convolutions, matrix products, attention) are rounded to on a device with tensor
-/// cores. Tensors stay float, and products are added up in float; the CPU ignores it.
+/// What the factors of products (convolutions, matrix products, attention) are rounded to. Tensors stay float, and
+/// products are added up in float; double is never rounded.
+///
+/// A device with tensor cores takes all of them so. The CPU does in bfloat16, and ignores tf32: matrix products, 1x1
+/// convolutions, attention over channels and the blocks made of them are faster so where the processor multiplies
+/// bfloat16 (AVX512-BF16, from Zen 4 and Cooper Lake on; denormal factors are then 0), and rounded as well, but no
+/// faster, where it does not. Attention over pixels and windows larger than 1x1 stay float on the CPU.
 enum class Precision : uint8_t {
   float32,   ///< nothing
   tf32,      ///< 10 bits after the point
@@ -45,8 +50,9 @@ inline Precision product_precision() {
   return detail::product_precision;
 }
 
-/// While alive, products of this thread round their factors so. Weights, features and gradients stay float, so that a
-/// step of the optimizer loses nothing. Let it live through backward as well, whose products are two thirds of all.
+/// While alive, products that this thread asks for round their factors so. Weights, features and gradients stay float,
+/// so that a step of the optimizer loses nothing. Let it live through backward as well, whose products are two thirds
+/// of all.
 class [[nodiscard]] Autocast {
  public:
   explicit Autocast(Precision precision) : before_(detail::product_precision) { detail::product_precision = precision; }
