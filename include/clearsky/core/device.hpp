@@ -28,10 +28,10 @@ inline std::string to_text(Device d) {
 /// What the factors of products (convolutions, matrix products, attention) are rounded to. Tensors stay float, and
 /// products are added up in float; double is never rounded.
 ///
-/// A device with tensor cores takes all of them so. The CPU does in bfloat16, and ignores tf32: matrix products, 1x1
-/// convolutions, attention over channels and the blocks made of them are faster so where the processor multiplies
-/// bfloat16 (AVX512-BF16, from Zen 4 and Cooper Lake on; denormal factors are then 0), and rounded as well, but no
-/// faster, where it does not. Attention over pixels and windows larger than 1x1 stay float on the CPU.
+/// A device with tensor cores takes all of them so. The CPU ignores tf32, and takes in bfloat16 matrix products, 1x1
+/// convolutions and the blocks that consist of them (restormer_attention, restormer_feed_forward, naf_block): faster
+/// where the processor multiplies bfloat16 (AVX512-BF16; denormal factors are then 0), else rounded as well, and
+/// slower. Larger windows, of which most are Winograd's, and attention as an operation of its own stay float there.
 enum class Precision : uint8_t {
   float32,   ///< nothing
   tf32,      ///< 10 bits after the point

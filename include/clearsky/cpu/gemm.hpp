@@ -56,21 +56,27 @@ void pack_rows(const T* a, int64_t a_row, int64_t a_column, int64_t m, int64_t k
 template <class T>
 void pack_row_pairs(const T* a, int64_t a_row, int64_t a_column, int64_t m, int64_t k, Pair* to) {
   if constexpr (std::is_same_v<T, float>) {
-    const int64_t step = group_step<T>(pair_count(k));
-    float lines[2][kLanes<float>] = {};
-    for (int64_t p = 0; p < k; p += 2)
-      for (int64_t first = 0; first < m; first += kTileRows) {
-        const int64_t rows = (std::min)(int64_t(kTileRows), m - first);
-        for (int64_t q = 0; q < 2; ++q) {
-          const T* const from = a + first * a_row + (p + q) * a_column;
-          if (p + q == k) std::fill_n(lines[q], kTileRows, 0.0f);
-          else if (a_row == 1 && rows == kTileRows) std::memcpy(lines[q], from, size_t(kTileRows) * sizeof(T));
-          else
-            for (int64_t r = 0; r < kTileRows; ++r) lines[q][r] = r < rows ? from[r * a_row] : 0.0f;
-        }
-        const VecPair words = pair_up(load(lines[0]), load(lines[1]));
-        std::memcpy(to + first / kTileRows * step + p / 2 * kTileRows, &words, size_t(kTileRows) * sizeof(Pair));
+    constexpr int64_t kLane = kLanes<float>;
+    const int64_t step = group_step<T>(pair_count(k)), whole = a_row == 1 ? m / kLane * kLane : 0;
+    for (int64_t p = 0; p < k; p += 2) {
+      Pair* const words = to + p / 2 * kTileRows;
+      const T* const from = a + p * a_column;
+      for (int64_t r = 0; r < whole; r += kLane) {
+        const VecPair pairs = pair_up(load(from + r), p + 1 < k ? load(from + a_column + r) : Vec<float>{});
+        for (int64_t i = 0; i < kLane; i += kTileRows)
+          std::memcpy(words + (r + i) / kTileRows * step,
+                      reinterpret_cast<const char*>(&pairs) + size_t(i) * sizeof(Pair),
+                      size_t(kTileRows) * sizeof(Pair));
       }
+      for (int64_t first = whole; first < m; first += kTileRows) {
+        float lines[2][kLane] = {};
+        for (int64_t r = first; r < (std::min)(first + kTileRows, m); ++r)
+          for (int64_t q = 0; q < (std::min)(int64_t(2), k - p); ++q)
+            lines[q][r - first] = from[r * a_row + q * a_column];
+        const VecPair pairs = pair_up(load(lines[0]), load(lines[1]));
+        std::memcpy(words + first / kTileRows * step, &pairs, size_t(kTileRows) * sizeof(Pair));
+      }
+    }
   }
 }
 
