@@ -5,6 +5,7 @@
 
 #include <doctest/doctest.h>
 
+#include <bit>
 #include <cmath>
 #include <cstring>
 #include <functional>
@@ -13,6 +14,7 @@
 
 #include "../tolerance.hpp"
 #include "clearsky/core/tensor.hpp"
+#include "clearsky/cpu/conv.hpp"
 #include "clearsky/cpu/expansion.hpp"
 #include "clearsky/cpu/gemm.hpp"
 
@@ -56,9 +58,24 @@ struct Matrix {
 };
 
 TEST_CASE("pairs round as BFloat16 does, NaN and infinity included") {
-  std::vector<float> values = {
-      0.0f,     -0.0f,    1.0f,      -1.0f, 1 + 0x1p-8f, 1 + 0x1.8p-7f, 1 + 0x1.000002p-8f, 3.4e38f,
-      -3.4e38f, INFINITY, -INFINITY, NAN,   -NAN,        0x1.fep+127f,  0x1.ffp+127f,       1e-30f};
+  std::vector<float> values = {0.0f,
+                               -0.0f,
+                               1.0f,
+                               -1.0f,
+                               1 + 0x1p-8f,
+                               1 + 0x1.8p-7f,
+                               1 + 0x1.000002p-8f,
+                               3.4e38f,
+                               std::bit_cast<float>(0x7f800001u),
+                               std::bit_cast<float>(0xffffffffu),
+                               -3.4e38f,
+                               INFINITY,
+                               -INFINITY,
+                               NAN,
+                               -NAN,
+                               0x1.fep+127f,
+                               0x1.ffp+127f,
+                               1e-30f};
   const Tensor<float> draws = rand<float>({4096}, Key{1}, -4, 4);
   for (int64_t i = 0; i < draws.numel(); ++i) values.push_back(draws.data()[i]);
   const auto same = [](uint32_t bits, float v) {
@@ -114,7 +131,7 @@ TEST_CASE("gemm under Autocast multiplies rounded factors, for every remainder a
 TEST_CASE("gemm under Autocast: batches, and threads that see no precision of their own") {
   const Autocast guard(Precision::bfloat16);
   const int64_t before = threads();
-  for (const int64_t batch : {3, 70}) {
+  for (const int64_t batch : {3, 700}) {
     const Tensor<float> a = rand<float>({batch, 9, 7}, Key{1}, -1, 1), b = rand<float>({batch, 7, 5}, Key{2}, -1, 1);
     for (const int64_t count : {1, 3}) {
       set_threads(count);
@@ -218,6 +235,90 @@ TEST_CASE("outer products of pairs of pixels") {
         worst = std::fmax(worst, share);
       }
   CHECK(worst > 0.01);
+}
+
+/// Windows under Autocast against the definition: forward, and the gradient of the image as the transpose of forward.
+void compare_windows(const cpu::ConvShape& s) {
+  const Autocast guard(Precision::bfloat16);
+  const int64_t in = s.channels / s.groups, out = s.outputs / s.groups;
+  const Tensor<float> x = rand<float>({s.batch, s.height, s.width, s.channels}, Key{1}, -1, 1),
+                      dy = rand<float>({s.batch, s.out_height, s.out_width, s.outputs}, Key{2}, -1, 1),
+                      w = rand<float>({s.outputs, s.window_height, s.window_width, in}, Key{3}, -1, 1);
+  Tensor<float> y(dy.shape()), dx(x.shape());
+  cpu::conv2d_forward<float>({x.data(), w.data(), nullptr, y.mutable_data(), s});
+  cpu::conv2d_data_gradient<float>({dy.data(), w.data(), dx.mutable_data(), s});
+  std::vector<double> want_y(size_t(y.numel()), 0), size_y = want_y, want_dx(size_t(dx.numel()), 0), size_dx = want_dx;
+  for (int64_t n = 0; n < s.batch; ++n)
+    for (int64_t i = 0; i < s.out_height; ++i)
+      for (int64_t j = 0; j < s.out_width; ++j)
+        for (int64_t o = 0; o < s.outputs; ++o)
+          for (int64_t a = 0; a < s.window_height; ++a)
+            for (int64_t b = 0; b < s.window_width; ++b)
+              for (int64_t c = 0; c < in; ++c) {
+                const int64_t h = i * s.stride_height + a * s.dilation - s.padding_height,
+                              v = j * s.stride_width + b * s.dilation - s.padding_width;
+                if (h < 0 || h >= s.height || v < 0 || v >= s.width) continue;
+                const size_t at_y = size_t(((n * s.out_height + i) * s.out_width + j) * s.outputs + o),
+                             at_x = size_t(((n * s.height + h) * s.width + v) * s.channels + o / out * in + c);
+                const double weight = rounded(w.at({o, a, b, c}));
+                const double forward = weight * rounded(x.data()[at_x]), back = weight * rounded(dy.data()[at_y]);
+                want_y[at_y] += forward, size_y[at_y] += std::fabs(forward);
+                want_dx[at_x] += back, size_dx[at_x] += std::fabs(back);
+              }
+  const auto wrong = [](const Tensor<float>& got, const std::vector<double>& want, const std::vector<double>& size,
+                        double terms) {
+    int64_t count = 0;
+    for (size_t i = 0; i < want.size(); ++i) {
+      const double error = std::fabs(double(got.data()[i]) - want[i]);
+      count += !(error <= allowed_error(kRoundFloat, kRoundFloat, terms, size[i]));
+    }
+    return count;
+  };
+  const double taps = double(s.window_height * s.window_width);
+  CHECK(wrong(y, want_y, size_y, taps * double(in)) == 0);
+  CHECK(wrong(dx, want_dx, size_dx, taps * double(out)) == 0);
+}
+
+TEST_CASE("direct windows under Autocast: odd channels, groups, strides, dilation, borders") {
+  const auto shape = [](int64_t h, int64_t w, int64_t c, int64_t o, int64_t window, int64_t groups, int64_t stride,
+                        int64_t padding, int64_t dilation) {
+    const auto size = [&](int64_t n) { return (n + 2 * padding - dilation * (window - 1) - 1) / stride + 1; };
+    return cpu::ConvShape{2,       h,       w,      c,      o,       window,  window,  groups,
+                          size(h), size(w), stride, stride, padding, padding, dilation};
+  };
+  compare_windows(shape(9, 11, 13, 32, 3, 1, 1, 1, 1));
+  compare_windows(shape(9, 11, 2, 20, 3, 1, 1, 1, 1));
+  compare_windows(shape(30, 37, 23, 13, 3, 1, 1, 1, 1));  // several bands
+  compare_windows(shape(9, 11, 15, 6, 3, 3, 1, 1, 1));    // groups of 5
+  compare_windows(shape(9, 12, 5, 7, 3, 1, 2, 1, 1));     // the gradient's phases have few taps
+  compare_windows(shape(9, 12, 3, 7, 3, 1, 1, 2, 2));
+  compare_windows(shape(8, 12, 7, 9, 4, 1, 4, 0, 1));
+  compare_windows(shape(8, 12, 7, 9, 1, 1, 2, 0, 1));
+}
+
+TEST_CASE("direct windows under Autocast: the same bits for any number of threads, NaN where windows see it") {
+  const Autocast guard(Precision::bfloat16);
+  const cpu::ConvShape s{1, 40, 37, 13, 20, 3, 3, 1, 40, 37, 1, 1, 1, 1, 1};
+  Tensor<float> x = rand<float>({1, 40, 37, 13}, Key{1}, -1, 1);
+  const Tensor<float> w = rand<float>({20, 3, 3, 13}, Key{2}, -1, 1);
+  x.mutable_data()[(11 * 37 + 20) * 13] = NAN;  // its channel 0 lies behind pixel 19's last, which has no partner
+  const int64_t before = threads();
+  std::vector<float> first;
+  for (const int64_t count : {1, 2, 3}) {
+    set_threads(count);
+    Tensor<float> y({1, 40, 37, 20});
+    cpu::conv2d_forward<float>({x.data(), w.data(), nullptr, y.mutable_data(), s});
+    const std::vector<float> got = y.to_vector();
+    if (first.empty()) first = got;
+    CHECK(std::memcmp(first.data(), got.data(), got.size() * sizeof(float)) == 0);
+  }
+  set_threads(before);
+  int64_t wrong = 0;
+  for (int64_t i = 0; i < int64_t(first.size()); ++i) {
+    const int64_t h = i / 20 / 37, v = i / 20 % 37;
+    wrong += std::isnan(first[size_t(i)]) != (std::abs(h - 11) <= 1 && std::abs(v - 20) <= 1);
+  }
+  CHECK(wrong == 0);
 }
 
 }  // namespace

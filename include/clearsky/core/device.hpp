@@ -28,10 +28,11 @@ inline std::string to_text(Device d) {
 /// What the factors of products (convolutions, matrix products, attention) are rounded to. Tensors stay float, and
 /// products are added up in float; double is never rounded.
 ///
-/// A device with tensor cores takes all of them so. The CPU ignores tf32, and takes in bfloat16 matrix products, 1x1
+/// A device with tensor cores takes all of them so. The CPU ignores tf32, and takes in bfloat16 matrix products,
 /// convolutions and the blocks that consist of them (restormer_attention, restormer_feed_forward, naf_block): faster
 /// where the processor multiplies bfloat16 (AVX512-BF16; denormal factors are then 0), else rounded as well, and
-/// slower. Larger windows, of which most are Winograd's, and attention as an operation of its own stay float there.
+/// slower. There stay float: 3x3 windows where Winograd's way is faster still, the gradients of the weights of windows
+/// larger than 1x1, depthwise windows, and attention as an operation of its own.
 enum class Precision : uint8_t {
   float32,   ///< nothing
   tf32,      ///< 10 bits after the point

@@ -134,6 +134,32 @@ void fill_band(const T* source, int64_t height, int64_t width, int64_t channels,
   }
 }
 
+/// The same in pairs along the channels of a group: (pixel, group, pair_count(inputs)) words, and some behind the band
+/// are written.
+inline void fill_band(const float* source, int64_t height, int64_t width, int64_t groups, int64_t inputs, int64_t first,
+                      int64_t count, int64_t left, int64_t columns, Pair* band) {
+  const int64_t begin = std::clamp(-left, int64_t(0), columns);
+  const int64_t end = std::clamp(width - left, begin, columns);
+  const int64_t words = pair_count(inputs), pixel = groups * words;
+  for (int64_t r = 0; r < count; ++r, band += columns * pixel) {
+    const int64_t row = first + r;
+    if (row < 0 || row >= height) {
+      std::fill_n(band, columns * pixel, Pair(0));
+      continue;
+    }
+    std::fill_n(band, begin * pixel, Pair(0));
+    const float* from = source + (row * width + left + begin) * groups * inputs;
+    if (inputs % 2 == 0) {
+      pair_row(from, (end - begin) * groups * inputs, band + begin * pixel);
+    } else {
+      // Each writes whole vectors, which the next one goes over.
+      for (int64_t i = 0; i < (end - begin) * groups; ++i)
+        pair_row(from + i * inputs, inputs, band + begin * pixel + i * words);
+    }
+    std::fill_n(band + end * pixel, (columns - end) * pixel, Pair(0));
+  }
+}
+
 /// Rows of results per band: its source rows stay in the second-level cache, and there are enough bands for threads.
 inline int64_t band_rows(const WindowAxis& rows, int64_t source_row_bytes, int64_t batch) {
   constexpr int64_t kBytes = 192 << 10, kEnoughBands = 16;
@@ -144,36 +170,42 @@ inline int64_t band_rows(const WindowAxis& rows, int64_t source_row_bytes, int64
   return (rows.count + bands - 1) / bands;  // all of about one size
 }
 
-/// The weight as panels for the taps of the two axes: (groups, panels, taps, inputs, panel width).
-template <class T>
+/// The weight as panels for the taps of the two axes: (groups, panels, taps, inputs, panel width), inputs in pairs
+/// where Factor is one.
+template <class T, class Factor>
 void pack_window(const WindowProduct<T>& p, const WindowAxis& rows, const WindowAxis& columns, T* to) {
   const int64_t panels = panel_count<T>(p.outputs);
   const int64_t depth = int64_t(rows.taps.size() * columns.taps.size()) * p.inputs;
+  constexpr bool kPairs = !std::is_same_v<T, Factor>;
   parallel_for(p.groups * panels, panels_per_block<T>(depth), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) {
       const int64_t panel = i % panels;
-      const int64_t tap_elements = p.inputs * panel_width<T>(p.outputs - panel * kTileColumns<T>);
+      const int64_t steps = kPairs ? pair_count(p.inputs) : p.inputs;
+      const int64_t tap_elements = steps * panel_width<T>(p.outputs - panel * kTileColumns<T>);
       T* out = to + i * depth * kTileColumns<T>;
       for (const AxisTap& row : rows.taps)
         for (const AxisTap& column : columns.taps) {
-          pack_panel(p.weight + i / panels * p.group_step + row.index * p.row_step + column.index * p.column_step,
-                     p.input_step, p.output_step, p.inputs, p.outputs, panel, out);
+          pack_factors(kPairs,
+                       p.weight + i / panels * p.group_step + row.index * p.row_step + column.index * p.column_step,
+                       p.input_step, p.output_step, p.inputs, p.outputs, panel, out);
           out += tap_elements;
         }
     }
   });
 }
 
-template <class T>
-void window_product(const WindowProduct<T>& p, const WindowAxis& rows, const WindowAxis& columns) {
+template <class T, class Factor>
+void window_product_of(const WindowProduct<T>& p, const WindowAxis& rows, const WindowAxis& columns) {
   if (p.batch * rows.count * columns.count * p.groups * p.outputs == 0) return;
   const int64_t taps = int64_t(rows.taps.size() * columns.taps.size());
   const int64_t panels = panel_count<T>(p.outputs), depth = taps * p.inputs;
   const Scratch<T> packed(p.groups * panels * depth * kTileColumns<T> + 1);
-  pack_window(p, rows, columns, packed.data());
+  pack_window<T, Factor>(p, rows, columns, packed.data());
 
-  const int64_t channels = p.groups * p.inputs, total_outputs = p.groups * p.outputs;
-  const bool copied = !rows.inside() || !columns.inside();
+  constexpr bool kPairs = !std::is_same_v<T, Factor>;
+  const int64_t inputs = kPairs ? pair_count(p.inputs) : p.inputs;  // steps of the sum
+  const int64_t channels = p.groups * inputs, total_outputs = p.groups * p.outputs;
+  const bool copied = kPairs || !rows.inside() || !columns.inside();
   const int64_t covered = columns.cover(columns.count);
   const int64_t pitch = (copied ? covered : columns.source_size) * channels;
   // One segment per row of the window where the taps of a row lie side by side, else one per tap.
@@ -187,21 +219,28 @@ void window_product(const WindowProduct<T>& p, const WindowAxis& rows, const Win
   const int64_t per_band = band_rows(rows, pitch * int64_t(sizeof(T)), p.batch);
   const int64_t bands = (rows.count + per_band - 1) / per_band;
   parallel_for(p.batch * bands, 1, [&](int64_t begin, int64_t end) {
-    const Scratch<T> band(copied ? rows.cover(per_band) * pitch + 1 : 1);
+    const Scratch<Factor> band(copied ? rows.cover(per_band) * pitch + kLanes<Factor> : 1);
     for (int64_t unit = begin; unit < end; ++unit) {
       const int64_t n = unit / bands, first = unit % bands * per_band;
       const int64_t count = (std::min)(per_band, rows.count - first);
       const int64_t top = first * rows.source_step + rows.lowest();
-      const T* image = p.x + n * rows.source_size * columns.source_size * channels;
-      if (copied && taps > 0)
-        fill_band(image, rows.source_size, columns.source_size, channels, top, rows.cover(count), columns.lowest(),
-                  covered, band.data());
-      const T* source = copied ? band.data() : image + top * pitch + columns.lowest() * channels;
+      const T* image = p.x + n * rows.source_size * columns.source_size * p.groups * p.inputs;
+      const Factor* source = band.data();
+      if constexpr (kPairs) {
+        if (taps > 0)
+          fill_band(image, rows.source_size, columns.source_size, p.groups, p.inputs, top, rows.cover(count),
+                    columns.lowest(), covered, band.data());
+      } else {
+        if (copied && taps > 0)
+          fill_band(image, rows.source_size, columns.source_size, channels, top, rows.cover(count), columns.lowest(),
+                    covered, band.data());
+        if (!copied) source = image + top * pitch + columns.lowest() * channels;
+      }
 
-      Tile<T> t{};
+      Tile<T, Factor> t{};
       t.a_row = columns.source_step * channels;
       t.a_step = 1;
-      t.length = whole_rows ? int64_t(columns.taps.size()) * p.inputs : p.inputs;
+      t.length = whole_rows ? int64_t(columns.taps.size()) * inputs : inputs;
       t.segments = int64_t(offsets.size());
       t.a_offsets = offsets.data();
       t.c_row = columns.step * total_outputs;
@@ -209,12 +248,12 @@ void window_product(const WindowProduct<T>& p, const WindowAxis& rows, const Win
         for (int64_t i = 0; i < panels; ++i) {
           const int64_t o = g * p.outputs + i * kTileColumns<T>;
           t.columns = (std::min)(kTileColumns<T>, p.outputs - i * kTileColumns<T>);
-          t.b = packed.data() + (g * panels + i) * depth * kTileColumns<T>;
+          t.b = reinterpret_cast<const Factor*>(packed.data() + (g * panels + i) * depth * kTileColumns<T>);
           t.b_step = panel_width<T>(t.columns);
           t.b_segment = t.length * t.b_step;
           t.bias = p.bias == nullptr ? nullptr : p.bias + o;
           for (int64_t h = 0; h < count; ++h) {
-            t.a = source + h * rows.source_step * pitch + g * p.inputs;
+            t.a = source + h * rows.source_step * pitch + g * inputs;
             const int64_t row = n * p.height + rows.first + (first + h) * rows.step;
             t.c = p.y + (row * p.width + columns.first) * total_outputs + o;
             run_tiles(t, columns.count);
@@ -224,8 +263,16 @@ void window_product(const WindowProduct<T>& p, const WindowAxis& rows, const Win
   });
 }
 
+template <class T>
+void window_product(const WindowProduct<T>& p, const WindowAxis& rows, const WindowAxis& columns) {
+  if constexpr (std::is_same_v<T, float>)
+    if (takes_pairs<T>()) return window_product_of<T, Pair>(p, rows, columns);
+  window_product_of<T, T>(p, rows, columns);
+}
+
 /// Whether F(4x4, 3x3) is the faster way: enough channels for its products, and enough pixels for the transforms of the
-/// weights. Whether it is accurate enough depends on the values: winograd_product decides that, also tile by tile.
+/// weights. In float, it is also faster than the direct sum in bfloat16, and is taken in its place. Whether it is
+/// accurate enough depends on the values: winograd_product decides that, also tile by tile.
 inline bool takes_winograd(const ConvShape& s, int64_t inputs, int64_t outputs) {
   constexpr int64_t kLeastInputs = 24, kLeastOutputs = 16, kLeastPixels = 256;
   return s.window_height == 3 && s.window_width == 3 && s.stride_height == 1 && s.stride_width == 1 &&
