@@ -84,18 +84,13 @@ void attention_block_forward(const AttentionBlockForward<T>& p) {
         detail::StencilRows<T> s = ring.around(h, 1);
         s.channels = step;
         T* const to = rows.data() + (h - first) * width * step;
-        detail::each_stencil<T, 1>(s, two, taps.data(), e.expanded,
-                                   [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> sum) {
-                                     store_partial(to + (r * width + w) * step + c, sum, count);
-                                   });
+        detail::each_stencil<T, 1>(s, two, taps.data(), e.expanded, detail::StoreSums<T>{to, width * step, step});
         for (const T*& x : s.x)
           if (x != nullptr) x += step;
         s.channels = channels;
         T* const v = p.v + ((ring.unit.image * e.height + h) * e.width + ring.unit.left) * channels;
         detail::each_stencil<T, 1>(s, two, taps.data() + step, e.expanded,
-                                   [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> sum) {
-                                     store_partial(v + (r * e.width + w) * channels + c, sum, count);
-                                   });
+                                   detail::StoreSums<T>{v, e.width * channels, channels});
       });
       T* const to = parts.data() + unit * part;
       const int64_t count = (last - first) * width;
@@ -166,10 +161,7 @@ void attention_values(const AttentionBlockBackward<T>& p, int64_t image, const T
       for (const T*& x : s.x)
         if (x != nullptr) x += before;
       T* const to = v + h * e.width * e.channels;
-      each_stencil<T, 1>(s, two, taps + before, e.expanded,
-                         [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> sum) {
-                           store_partial(to + (r * e.width + w) * e.channels + c, sum, count);
-                         });
+      each_stencil<T, 1>(s, two, taps + before, e.expanded, StoreSums<T>{to, e.width * e.channels, e.channels});
     });
   });
 }
@@ -210,10 +202,7 @@ void attention_block_backward(const AttentionBlockBackward<T>& p) {
         const int64_t width = ring.to - ring.from;
         const detail::AttentionPlan<T>& plan = plans[size_t(ring.unit.image)];
         windows.channels = step;
-        detail::each_stencil<T, 1>(windows, two, taps.data(), e.expanded,
-                                   [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> sum) {
-                                     store_partial(rows.data() + r * row + w * step + c, sum, count);
-                                   });
+        detail::each_stencil<T, 1>(windows, two, taps.data(), e.expanded, detail::StoreSums<T>{rows.data(), row, step});
         for (int64_t r = 0; r < (two ? 2 : 1); ++r) {
           const T* const q = rows.data() + r * row;
           T* const to = ring.row(h + r);

@@ -65,50 +65,53 @@ template <class T, int Rows, int Pixels>
 /// way of memory. A long body would fill the instruction cache if it were unrolled.
 enum class Emission { unrolled, looped };
 
-/// All channel vectors of `Pixels` pixels from w on, or of fewer at a time.
-template <class T, int Rows, int Pixels, int Parts, Emission How, class Emit>
-[[gnu::always_inline]] inline void stencil_vector(const StencilRows<T>& s, const T* taps, int64_t tap_step, int64_t w,
-                                                  int64_t end, int64_t c, int64_t count, const Emit& emit) {
+/// `Pixels` pixels at a time from w on, of two rows, one full vector of channels.
+template <class T, int Pixels, int Parts, Emission How, class Emit>
+[[gnu::always_inline]] inline void stencil_pairs(const StencilRows<T>& s, const T* taps, int64_t tap_step, int64_t w,
+                                                 int64_t end, int64_t c, const Emit& emit) {
   Vec<T> weights[Parts][9];
   CLEARSKY_UNROLL
   for (int part = 0; part < Parts; ++part) {
     CLEARSKY_UNROLL
-    for (int t = 0; t < 9; ++t) weights[part][t] = load_partial(taps + t * tap_step + part * s.channels + c, count);
+    for (int t = 0; t < 9; ++t) weights[part][t] = load(taps + t * tap_step + part * s.channels + c);
   }
   for (; w + Pixels <= end; w += Pixels) {
-    Vec<T> sums[Parts][Rows][Pixels];
+    Vec<T> sums[Parts][2][Pixels];
     CLEARSKY_UNROLL
     for (int part = 0; part < Parts; ++part)
-      stencil_sums<T, Rows, Pixels>(s, w, part * s.channels + c, count, weights[part], sums[part]);
+      stencil_sums<T, 2, Pixels>(s, w, part * s.channels + c, kLanes<T>, weights[part], sums[part]);
     const auto take = [&](int r, int p) __attribute__((always_inline)) {
-      if constexpr (Parts == 1) emit(r, w + p, c, count, sums[0][r][p]);
-      else emit(r, w + p, c, count, sums[0][r][p], sums[1][r][p]);
+      if constexpr (Parts == 1) emit(r, w + p, c, kLanes<T>, sums[0][r][p]);
+      else emit(r, w + p, c, kLanes<T>, sums[0][r][p], sums[1][r][p]);
     };
     if constexpr (How == Emission::unrolled) {
       CLEARSKY_UNROLL
-      for (int r = 0; r < Rows; ++r) {
+      for (int r = 0; r < 2; ++r) {
         CLEARSKY_UNROLL
         for (int p = 0; p < Pixels; ++p) take(r, p);
       }
     } else {
-      for (int r = 0; r < Rows; ++r)
+      for (int r = 0; r < 2; ++r)
         for (int p = 0; p < Pixels; ++p) take(r, p);
     }
   }
 }
 
-template <class T, int Rows, int Parts, Emission How, class Emit>
-[[gnu::noinline]] void stencil_rows(const StencilRows<T>& s, const T* taps, int64_t tap_step, const Emit& emit) {
-  constexpr int kPixels = kVectorBytes == 64 ? 4 : 2;
-  for (int64_t w = 0; w < s.width; w += kStencilPixels) {
-    const int64_t end = w + kStencilPixels < s.width ? w + kStencilPixels : s.width;
-    const int64_t even = w + (end - w) / kPixels * kPixels;
-    int64_t c = 0;
-    for (; c + kLanes<T> <= s.channels; c += kLanes<T>) {
-      stencil_vector<T, Rows, kPixels, Parts, How>(s, taps, tap_step, w, even, c, kLanes<T>, emit);
-      if (even < end) stencil_vector<T, Rows, 1, Parts, How>(s, taps, tap_step, even, end, c, kLanes<T>, emit);
-    }
-    if (c < s.channels) stencil_vector<T, Rows, 1, Parts, How>(s, taps, tap_step, w, end, c, s.channels - c, emit);
+/// What pairs leave over: the pixels [w, end) of row r, one at a time, and any number of channels. By way of memory, so
+/// that it is compiled once and not for each body that takes the sums.
+/// @param sums  (end - w) vectors, written
+template <class T>
+[[gnu::noinline]] void stencil_rest(const StencilRows<T>& s, int64_t r, const T* taps, int64_t tap_step, int64_t w,
+                                    int64_t end, int64_t c, int64_t count, Vec<T>* sums) {
+  StencilRows<T> row = s;
+  for (int64_t i = 0; i < 3; ++i) row.x[i] = s.x[i + r];
+  Vec<T> weights[9];
+  CLEARSKY_UNROLL
+  for (int t = 0; t < 9; ++t) weights[t] = load_partial(taps + t * tap_step + c, count);
+  for (; w < end; ++w) {
+    Vec<T> sum[1][1];
+    stencil_sums<T, 1, 1>(row, w, c, count, weights, sum);
+    *sums++ = sum[0][0];
   }
 }
 
@@ -117,10 +120,43 @@ template <class T, int Rows, int Parts, Emission How, class Emit>
 /// emit(r, w, c, count, first, second).
 /// @param taps  (9, tap_step) elements, a vector of channels per tap
 template <class T, int Parts, Emission How = Emission::unrolled, class Emit>
-void each_stencil(const StencilRows<T>& s, bool two, const T* taps, int64_t tap_step, const Emit& emit) {
-  if (two) stencil_rows<T, 2, Parts, How>(s, taps, tap_step, emit);
-  else stencil_rows<T, 1, Parts, How>(s, taps, tap_step, emit);
+[[gnu::noinline]] void each_stencil(const StencilRows<T>& s, bool two, const T* taps, int64_t tap_step,
+                                    const Emit& emit) {
+  constexpr int kPixels = kVectorBytes == 64 ? 4 : 2;
+  for (int64_t w = 0; w < s.width; w += kStencilPixels) {
+    const int64_t end = w + kStencilPixels < s.width ? w + kStencilPixels : s.width;
+    const int64_t even = w + (end - w) / kPixels * kPixels;
+    for (int64_t c = 0; c < s.channels; c += kLanes<T>) {
+      const int64_t count = s.channels - c < kLanes<T> ? s.channels - c : kLanes<T>;
+      int64_t rest = w;
+      if (two && count == kLanes<T>) {
+        stencil_pairs<T, kPixels, Parts, How>(s, taps, tap_step, w, even, c, emit);
+        rest = even;
+      }
+      if (rest == end) continue;
+      for (int64_t r = 0; r < (two ? 2 : 1); ++r) {
+        Vec<T> sums[Parts][kStencilPixels];
+        for (int64_t part = 0; part < Parts; ++part)
+          stencil_rest(s, r, taps, tap_step, rest, end, part * s.channels + c, count, sums[part]);
+        for (int64_t i = 0; i < end - rest; ++i) {
+          if constexpr (Parts == 1) emit(r, rest + i, c, count, sums[0][i]);
+          else emit(r, rest + i, c, count, sums[0][i], sums[1][i]);
+        }
+      }
+    }
+  }
 }
+
+/// Takes the sums of one part to memory.
+template <class T>
+struct StoreSums {
+  T* to;               // of the first pixel of row 0
+  int64_t row, pixel;  // elements between two rows, and between two pixels
+
+  void operator()(int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> sum) const {
+    store_partial(to + r * row + w * pixel + c, sum, count);
+  }
+};
 
 /// One or two rows of both gradients of z = DW(u) at once, from the same reads of dz:
 ///     du(p) = sum_t taps(t) dz(p - offset_t)        dtaps(t) += sum_p u(p) dz(p - offset_t)
@@ -181,26 +217,35 @@ template <class T, int Rows, int Pixels>
   for (int t = 0; t < 9; ++t) store_partial(g.dtaps + t * s.channels + c, sums[t], count);
 }
 
-template <class T, int Rows>
-[[gnu::noinline]] void stencil_gradient_rows(const StencilGradient<T>& g) {
+/// What pairs leave over, of row r.
+template <class T>
+[[gnu::noinline]] void stencil_gradient_rest(const StencilGradient<T>& g, int64_t r, int64_t w, int64_t end, int64_t c,
+                                             int64_t count) {
+  StencilGradient<T> row = g;
+  for (int64_t i = 0; i < 3; ++i) row.dz.x[i] = g.dz.x[i + r];
+  row.u[0] = g.u[r];
+  row.du[0] = g.du[r];
+  stencil_gradient_vector<T, 1, 1>(row, w, end, c, count);
+}
+
+template <class T>
+[[gnu::noinline]] void stencil_gradient(const StencilGradient<T>& g, bool two) {
   constexpr int kPixels = kVectorBytes == 64 ? 2 : 1;
   const StencilRows<T>& s = g.dz;
   for (int64_t w = 0; w < s.width; w += kStencilPixels) {
     const int64_t end = w + kStencilPixels < s.width ? w + kStencilPixels : s.width;
     const int64_t even = w + (end - w) / kPixels * kPixels;
-    int64_t c = 0;
-    for (; c + kLanes<T> <= s.channels; c += kLanes<T>) {
-      stencil_gradient_vector<T, Rows, kPixels>(g, w, even, c, kLanes<T>);
-      if (even < end) stencil_gradient_vector<T, Rows, 1>(g, even, end, c, kLanes<T>);
+    for (int64_t c = 0; c < s.channels; c += kLanes<T>) {
+      const int64_t count = s.channels - c < kLanes<T> ? s.channels - c : kLanes<T>;
+      int64_t rest = w;
+      if (two && count == kLanes<T>) {
+        stencil_gradient_vector<T, 2, kPixels>(g, w, even, c, kLanes<T>);
+        rest = even;
+      }
+      if (rest < end)
+        for (int64_t r = 0; r < (two ? 2 : 1); ++r) stencil_gradient_rest(g, r, rest, end, c, count);
     }
-    if (c < s.channels) stencil_gradient_vector<T, Rows, 1>(g, w, end, c, s.channels - c);
   }
-}
-
-template <class T>
-void stencil_gradient(const StencilGradient<T>& g, bool two) {
-  if (two) stencil_gradient_rows<T, 2>(g);
-  else stencil_gradient_rows<T, 1>(g);
 }
 
 }  // namespace clearsky::cpu::detail
