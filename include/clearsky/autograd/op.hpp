@@ -17,7 +17,11 @@
 // An operation on a list of tensors takes a std::span<const Tensor<T>> and returns a std::vector<Tensor<T>>.
 
 #include <array>
+#include <memory>
+#include <new>
+#include <optional>
 #include <span>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -33,6 +37,11 @@ using Grads = std::array<Tensor<T>, N>;
 template <class T>
 class Saved {
  public:
+  Saved() = default;
+  Saved(const Saved&) = delete;
+  Saved& operator=(const Saved&) = delete;
+  [[gnu::noinline]] ~Saved() = default;  // each operation has one: its code would be in every program fifty times
+
   /// True when a gradient will be asked for; an operation need not compute what only backward reads otherwise.
   bool recording() const { return node_ != nullptr; }
   /// True when input i will be asked for its gradient.
@@ -95,22 +104,50 @@ constexpr bool twice_differentiable() {
   else return true;
 }
 
-/// The node of one applied Op; In and Out are element types (they differ for cast only).
+/// What the engine must know of one operation on inputs of In.
+template <class In>
+struct OpKind {
+  const char* name;
+  bool twice_differentiable;
+  void (*backward)(const void* op, const Saved<In>& saved, const TensorBase& g, std::span<TensorBase> inputs);
+  void (*destroy)(void* op);
+};
+
+template <class In>
+[[gnu::noinline]] void hand_over(const char* op, std::span<Tensor<In>> grads, std::span<TensorBase> inputs) {
+  CLEARSKY_CHECK(AutogradError, grads.size() == inputs.size(), op, ": backward gave ", int64_t(grads.size()),
+                 " gradients for ", int64_t(inputs.size()), " inputs");
+  for (size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(grads[i]);
+}
+
+inline void free_op(void* op) {
+  ::operator delete(op);
+}
+
+/// In and Out are element types; they differ for cast only.
 template <class Op, class In, class Out>
+inline constexpr OpKind<In> kOpKind = {
+    Op::kName, twice_differentiable<Op>(),
+    [](const void* op, const Saved<In>& saved, const TensorBase& g, std::span<TensorBase> inputs) {
+      auto grads = static_cast<const Op*>(op)->backward(saved, Tensor<Out>::from(g));
+      hand_over<In>(Op::kName, grads, inputs);
+    },
+    std::is_trivially_destructible_v<Op> ? free_op : [](void* op) { delete static_cast<Op*>(op); }};
+
+/// The node of one applied operation. It does not know its type: a class for each, with its table and its destructors,
+/// would be a tenth of what a training step takes to compile.
+template <class In>
 class OpNode final : public Node {
  public:
-  explicit OpNode(const Op& op) : op_(op) {}
-  const char* name() const override { return Op::kName; }
+  /// @param op  made by new; this node's from here on
+  OpNode(const OpKind<In>& kind, void* op) : kind_(kind), op_(op, kind.destroy) {}
+  const char* name() const override { return kind_.name; }
 
   void backward(const TensorBase& g, std::span<TensorBase> inputs) override {
-    if constexpr (!twice_differentiable<Op>())
-      CLEARSKY_CHECK(AutogradError, !grad_enabled(), Op::kName,
-                     ": no second derivative, its backward is a fused kernel; differentiate once, or compose it of "
-                     "elementwise operations");
-    auto grads = op_.backward(saved, Tensor<Out>::from(g));
-    CLEARSKY_CHECK(AutogradError, grads.size() == inputs.size(), Op::kName, ": backward gave ",
-                   int64_t(grads.size()), " gradients for ", int64_t(inputs.size()), " inputs");
-    for (size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(grads[i]);
+    CLEARSKY_CHECK(AutogradError, kind_.twice_differentiable || !grad_enabled(), name(),
+                   ": no second derivative, its backward is a fused kernel; differentiate once, or compose it of "
+                   "elementwise operations");
+    kind_.backward(op_.get(), saved, g, inputs);
   }
   void release() override {
     saved.clear();
@@ -120,7 +157,8 @@ class OpNode final : public Node {
   Saved<In> saved;
 
  private:
-  Op op_;
+  const OpKind<In>& kind_;
+  std::unique_ptr<void, void (*)(void*)> op_;
 };
 
 inline void check_same_device(const char* op, const TensorBase& a, const TensorBase& b) {
@@ -140,7 +178,8 @@ using NeedsList = std::vector<bool, PoolAllocator<bool>>;
   return false;
 }
 
-[[gnu::noinline]] inline NeedsList connect(Node& node, std::span<const TensorBase* const> inputs) {
+template <class In>
+[[gnu::noinline]] void connect(OpNode<In>& node, std::span<const TensorBase* const> inputs) {
   NeedsList needs;
   needs.reserve(inputs.size());
   node.edges.reserve(inputs.size());
@@ -148,28 +187,34 @@ using NeedsList = std::vector<bool, PoolAllocator<bool>>;
     needs.push_back(needs_grad(*x));
     node.edges.push_back(edge_to(*x));
   }
-  return needs;
+  node.saved.record_for(&node, std::move(needs));
+}
+
+template <class Out>
+[[gnu::noinline]] void put_behind(Tensor<Out>& y, Pointer<Node> node) {
+  if (y.grad_state()) y = y.detach();  // a forward that returned its input itself
+  variable_for(y).node = std::move(node);
 }
 
 template <class Op, class T, class Forward>
 auto apply_recorded(const Op& op, std::span<const TensorBase* const> inputs, Forward&& forward) {
   const ProfileOperation running(Op::kName);
-  if (!must_record(Op::kName, inputs)) {
-    Saved<T> saved;
-    return forward(op, saved);
-  }
   using Result = decltype(forward(op, std::declval<Saved<T>&>()));
   using Out = typename Result::value_type;
-  auto* node = new OpNode<Op, T, Out>(op);
-  Pointer<Node> owner(node);
-  node->saved.record_for(node, connect(*node, inputs));
-  Result y;
-  {
-    NoGrad guard;
-    y = forward(op, node->saved);
+  Pointer<Node> owner;
+  Saved<T> nothing;
+  Saved<T>* saved = &nothing;
+  std::optional<NoGrad> guard;
+  if (must_record(Op::kName, inputs)) {
+    auto* node = new OpNode<T>(kOpKind<Op, T, Out>, new Op(op));
+    owner = Pointer<Node>(node);
+    connect(*node, inputs);
+    saved = &node->saved;
+    guard.emplace();
   }
-  if (y.grad_state()) y = y.detach();  // a forward that returned its input itself
-  variable_for(y).node = std::move(owner);
+  Result y = forward(op, *saved);  // written once: it is the operation itself, inlined
+  guard.reset();
+  if (owner) put_behind(y, std::move(owner));
   return y;
 }
 
@@ -180,9 +225,8 @@ auto apply_recorded(const Op& op, std::span<const TensorBase* const> inputs, For
 template <class Op, class T, class... Rest>
 auto apply(const Op& op, const Tensor<T>& x, const Rest&... rest) {
   const detail::TensorBase* inputs[] = {&x, &rest...};
-  return detail::apply_recorded<Op, T>(op, inputs, [&](const Op& o, Saved<T>& saved) {
-    return o.forward(saved, x, rest...);
-  });
+  return detail::apply_recorded<Op, T>(op, inputs,
+                                       [&](const Op& o, Saved<T>& saved) { return o.forward(saved, x, rest...); });
 }
 
 /// As apply, for an operation on any number of tensors.
@@ -191,9 +235,8 @@ auto apply_list(const Op& op, std::span<const Tensor<T>> inputs) {
   std::vector<const detail::TensorBase*> pointers;
   pointers.reserve(inputs.size());
   for (const Tensor<T>& x : inputs) pointers.push_back(&x);
-  return detail::apply_recorded<Op, T>(op, pointers, [&](const Op& o, Saved<T>& saved) {
-    return o.forward(saved, inputs);
-  });
+  return detail::apply_recorded<Op, T>(op, pointers,
+                                       [&](const Op& o, Saved<T>& saved) { return o.forward(saved, inputs); });
 }
 
 }  // namespace clearsky

@@ -186,7 +186,7 @@ class Tensor : public detail::TensorBase {
     std::copy(values.begin(), values.end(), mutable_data());
   }
   /// The typed view of an untyped tensor. @throws DTypeError when its elements are not T
-  static Tensor from(detail::TensorBase base) {
+  [[gnu::noinline]] static Tensor from(detail::TensorBase base) {
     if (!base.defined()) return {};
     CLEARSKY_CHECK(DTypeError, base.dtype() == kDType<T>, "Tensor: elements are ", base.dtype(), ", expected ",
                    kDType<T>, "; convert with cast");

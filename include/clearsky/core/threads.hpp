@@ -9,6 +9,7 @@
 #include <mutex>
 #include <system_error>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "clearsky/core/error.hpp"
@@ -157,6 +158,30 @@ inline void set_threads(int64_t count) {
   detail::ThreadPool::global().resize(count);
 }
 
+namespace detail {
+
+/// parallel_for without the type of its body: compiled once, and not for each body.
+[[gnu::noinline]] inline void run_blocks(int64_t count, int64_t grain, void* body,
+                                         void (*run)(void* body, int64_t begin, int64_t end)) {
+  if (count <= 0) return;
+  const int64_t blocks = (count + grain - 1) / grain;
+  if (blocks == 1) return run(body, 0, count);
+  struct Context {
+    void* body;
+    void (*run)(void*, int64_t, int64_t);
+    int64_t count, grain, blocks;
+  } context{body, run, count, grain, blocks};
+  ThreadPool::global().run(
+      [](void* raw, int64_t thread, int64_t threads) {
+        const Context& c = *static_cast<Context*>(raw);
+        const int64_t first = c.blocks * thread / threads, last = c.blocks * (thread + 1) / threads;
+        for (int64_t b = first; b < last; ++b) c.run(c.body, b * c.grain, (std::min)(c.count, (b + 1) * c.grain));
+      },
+      &context);
+}
+
+}  // namespace detail
+
 /// Calls body(begin, end) for the blocks [0, grain), [grain, 2 grain), ... of [0, count), spread over the threads.
 ///
 /// The borders depend on count and grain alone, each block runs on one thread, and each thread takes a contiguous run
@@ -166,23 +191,9 @@ inline void set_threads(int64_t count) {
 /// @param grain  elements per block, at least 1
 template <class Body>
 void parallel_for(int64_t count, int64_t grain, Body&& body) {
-  if (count <= 0) return;
-  const int64_t blocks = (count + grain - 1) / grain;
-  if (blocks == 1) {
-    body(int64_t(0), count);
-    return;
-  }
-  struct Context {
-    Body& body;
-    int64_t count, grain, blocks;
-  } context{body, count, grain, blocks};
-  detail::ThreadPool::global().run(
-      [](void* raw, int64_t thread, int64_t threads) {
-        const Context& c = *static_cast<Context*>(raw);
-        const int64_t first = c.blocks * thread / threads, last = c.blocks * (thread + 1) / threads;
-        for (int64_t b = first; b < last; ++b) c.body(b * c.grain, (std::min)(c.count, (b + 1) * c.grain));
-      },
-      &context);
+  using Loop = std::remove_reference_t<Body>;
+  detail::run_blocks(count, grain, const_cast<std::remove_const_t<Loop>*>(&body),
+                     [](void* loop, int64_t begin, int64_t end) { (*static_cast<Loop*>(loop))(begin, end); });
 }
 
 /// Calls body(first, last) on each thread that gets work, with a contiguous run of the items 0 .. count - 1: for work

@@ -80,16 +80,27 @@ template <class T, int Rows, int Pixels>
   if (c < channels) vector(c, channels - c);
 }
 
+template <class T>
+DepthwiseBlock<T> second_row(DepthwiseBlock<T> b) {
+  std::copy(b.x + 1, b.x + 4, b.x);
+  b.y[0] = b.y[1];
+  return b;
+}
+
 /// One or two output rows (width, channels), the second right behind the first.
 template <class T>
 void depthwise3x3_rows(DepthwiseBlock<T> b, bool two, int64_t width) {
   constexpr int kPixels = 4;
   for (int64_t w = 0; w < width;) {
-    const int64_t count = width - w >= kPixels ? kPixels : 1;
+    const int64_t count = two && width - w >= kPixels ? kPixels : 1;
     b.left = w > 0;
     b.right = w + count < width;
-    if (two) count == kPixels ? depthwise3x3_block<T, 2, kPixels>(b) : depthwise3x3_block<T, 2, 1>(b);
-    else count == kPixels ? depthwise3x3_block<T, 1, kPixels>(b) : depthwise3x3_block<T, 1, 1>(b);
+    if (count == kPixels) {
+      depthwise3x3_block<T, 2, kPixels>(b);
+    } else {  // what blocks leave over, row by row
+      depthwise3x3_block<T, 1, 1>(b);
+      if (two) depthwise3x3_block<T, 1, 1>(second_row(b));
+    }
     w += count;
     for (const T*& x : b.x)
       if (x != nullptr) x += count * b.channels;
@@ -282,16 +293,27 @@ template <class T, int Rows, int Pixels>
   if (c < channels) vector(c, channels - c);
 }
 
+template <class T>
+DepthwiseWeightBlock<T> second_row(DepthwiseWeightBlock<T> b) {
+  std::copy(b.x + 1, b.x + 4, b.x);
+  b.dy[0] = b.dy[1];
+  return b;
+}
+
 /// One or two rows of dy (width, channels), the second right behind the first.
 template <class T>
 void depthwise3x3_weight_rows(DepthwiseWeightBlock<T> b, bool two, int64_t width) {
   constexpr int kPixels = 4;
   for (int64_t w = 0; w < width;) {
-    const int64_t count = width - w >= kPixels ? kPixels : 1;
+    const int64_t count = two && width - w >= kPixels ? kPixels : 1;
     b.left = w > 0;
     b.right = w + count < width;
-    if (two) count == kPixels ? depthwise3x3_weight_block<T, 2, kPixels>(b) : depthwise3x3_weight_block<T, 2, 1>(b);
-    else count == kPixels ? depthwise3x3_weight_block<T, 1, kPixels>(b) : depthwise3x3_weight_block<T, 1, 1>(b);
+    if (count == kPixels) {
+      depthwise3x3_weight_block<T, 2, kPixels>(b);
+    } else {  // what blocks leave over, row by row
+      depthwise3x3_weight_block<T, 1, 1>(b);
+      if (two) depthwise3x3_weight_block<T, 1, 1>(second_row(b));
+    }
     w += count;
     for (const T*& x : b.x)
       if (x != nullptr) x += count * b.channels;

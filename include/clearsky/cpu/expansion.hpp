@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <memory>
 #include <optional>
 
 #include "clearsky/cpu/conv_depthwise.hpp"
@@ -164,10 +165,37 @@ class ExpandedRows {
   Scratch<T> normed_;
 };
 
+/// A function that each thread makes for itself, with the memory it works in, without its type: what calls it is
+/// compiled once for all of them. It lives as long as the `make` that it is called with.
+template <class... Args>
+class MakeUser {
+ public:
+  struct User {
+    std::unique_ptr<void, void (*)(void*)> state;
+    void (*run)(void* state, Args... args);
+    void operator()(Args... args) const { run(state.get(), args...); }
+  };
+
+  template <class Make>
+  MakeUser(const Make& make)
+      : make_(&make), user_([](const void* raw) -> User {
+          using State = decltype(make());
+          return {
+              {new State((*static_cast<const Make*>(raw))()), [](void* state) { delete static_cast<State*>(state); }},
+              [](void* state, Args... args) { (*static_cast<State*>(state))(args...); }};
+        }) {}
+  User operator()() const { return user_(make_); }
+
+ private:
+  const void* make_;
+  User (*user_)(const void*);
+};
+
 /// step(unit number, rows of u, first row, last row) for every step of every unit, in which the rows of u around it are
 /// there. `make_user` gives each thread what it works with.
-template <class T, class MakeUser>
-void each_expanded_step(const Expansion<T>& p, const Cut& cut, T* kept, MakeUser&& make_user) {
+template <class T>
+[[gnu::noinline]] void each_expanded_step(const Expansion<T>& p, const Cut& cut, T* kept,
+                                          MakeUser<int64_t, const RowRing<T>&, int64_t, int64_t> make_user) {
   const PackedWeight<T> weight(p.weight, 1, p.channels, p.channels, p.expanded, takes_pairs<T>());
   parallel_runs(cut.units(), [&](int64_t begin, int64_t end) {
     ExpandedRows<T> rows(p, cut, weight, kept);
@@ -225,9 +253,10 @@ struct ExpansionSums {
 /// @param past  (batch, height, width, channels): the gradient of x along the residual
 /// @param dx    (batch, height, width, channels) written
 /// @param total (sums.elements()) written: all units' sums
-template <class T, class MakeUser>
-void expansion_backward(const Expansion<T>& p, const Cut& cut, const ExpansionSums<T>& sums, const T* u, const T* past,
-                        T* dx, T* total, MakeUser&& make_user) {
+template <class T>
+[[gnu::noinline]] void expansion_backward(
+    const Expansion<T>& p, const Cut& cut, const ExpansionSums<T>& sums, const T* u, const T* past, T* dx, T* total,
+    MakeUser<const RowRing<T>&, StencilRows<T>, int64_t, bool, T*, T*> make_user) {
   const bool pairs = takes_pairs<T>();
   const PackedWeight<T> weight(p.weight, p.channels, 1, p.expanded, p.channels, pairs);
   std::optional<PackedWeight<T>> expand;

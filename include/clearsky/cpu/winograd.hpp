@@ -232,8 +232,7 @@ template <class T>
     const T* image = p.x + at.n * p.height * p.width * p.inputs;
     for (int64_t c = 0; c < p.inputs; c += kLanes<T>) {
       const int64_t lanes = p.inputs - c;
-      Vec<T> rows[6][6];
-      CLEARSKY_UNROLL
+      Vec<T> rows[6][6];  // more than there are registers: one loop over them is as fast as six times its body
       for (int64_t i = 0; i < 6; ++i) {
         Vec<T> d[6];
         const bool inside = at.top + i >= 0 && at.top + i < p.height;
@@ -245,7 +244,6 @@ template <class T>
                      : Vec<T>{};
         winograd_input<T>(d, rows[i]);
       }
-      CLEARSKY_UNROLL
       for (int64_t j = 0; j < 6; ++j) {
         const Vec<T> column[6] = {rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]};
         Vec<T> out[6];
@@ -269,7 +267,6 @@ template <class T>
     for (int64_t o = 0; o < p.outputs; o += kLanes<T>) {
       const int64_t lanes = p.outputs - o;
       Vec<T> rows[6][4];
-      CLEARSKY_UNROLL
       for (int64_t i = 0; i < 6; ++i) {
         Vec<T> row[6];
         CLEARSKY_UNROLL
@@ -277,7 +274,6 @@ template <class T>
         winograd_output<T>(row, rows[i]);
       }
       const Vec<T> start = p.bias == nullptr ? Vec<T>{} : load_partial(p.bias + o, lanes);
-      CLEARSKY_UNROLL
       for (int64_t j = 0; j < 4; ++j) {
         const Vec<T> column[6] = {rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]};
         Vec<T> y[4];

@@ -51,7 +51,7 @@ struct Parameter {
     fill_initial(value, initial, Key{});
     value.set_requires_grad();
   }
-  Parameter(Parameter&&) noexcept = default;
+  [[gnu::noinline]] Parameter(Parameter&&) noexcept = default;  // a block moves a dozen
   Parameter& operator=(Parameter&&) noexcept = default;
 
   bool defined() const { return value.defined(); }
@@ -101,9 +101,12 @@ struct AnyVisit {
   void operator()(const char*, Part&) const {}
 };
 
-inline std::string join_names(const std::string& path, const std::string& name) {
+[[gnu::noinline]] inline std::string join_names(const std::string& path, const char* name) {
   return path.empty() ? name : path + "." + name;
 }
+
+template <class Visit>
+struct Walk;
 
 /// visit(name, leaf) for every Parameter and Buffer below `part`, in the order of each_part.
 template <class Part, class Visit>
@@ -111,10 +114,10 @@ void walk(Part& part, const std::string& path, Visit& visit) {
   if constexpr (LeafKind<Part>::parameter || LeafKind<Part>::buffer) {
     if (part.defined()) visit(path, part);
   } else if constexpr (requires { part.each_part(AnyVisit{}); }) {
-    part.each_part([&](const char* name, auto& child) { walk(child, join_names(path, name), visit); });
+    part.each_part(Walk<Visit>{path, visit});
   } else if constexpr (requires { part.begin() != part.end(); }) {
     size_t i = 0;
-    for (auto& element : part) walk(element, join_names(path, std::to_string(i++)), visit);
+    for (auto& element : part) Walk<Visit>{path, visit}(std::to_string(i++).c_str(), element);
   } else {
     static_assert(
         requires { part.has_value(); },
@@ -122,6 +125,18 @@ void walk(Part& part, const std::string& path, Visit& visit) {
     if (part.has_value()) walk(*part, path, visit);
   }
 }
+
+/// One part further down. Compiled once for each type of part, and for size: walks are rare.
+template <class Visit>
+struct Walk {
+  const std::string& path;
+  Visit& visit;
+
+  template <class Part>
+  [[gnu::cold, gnu::noinline]] void operator()(const char* name, Part& part) const {
+    walk(part, join_names(path, name), visit);
+  }
+};
 
 /// The element type of a module: its value_type, or float.
 template <class Module>
