@@ -75,3 +75,9 @@ set(CLEARSKY_COMMIT_FILE ${PROJECT_BINARY_DIR}/commit.cpp)
 add_custom_target(clearsky_commit BYPRODUCTS ${CLEARSKY_COMMIT_FILE}
                   COMMAND ${CMAKE_COMMAND} -DSOURCE=${PROJECT_SOURCE_DIR} -DOUT=${CLEARSKY_COMMIT_FILE}
                           -P ${PROJECT_SOURCE_DIR}/cmake/commit.cmake)
+
+# The CUDA kernels as C++: they take as long to compile as the program, which shares them with the tests of devices.
+add_library(clearsky_simt_kernels STATIC EXCLUDE_FROM_ALL ${PROJECT_SOURCE_DIR}/cmake/kernels/simt.cpp)
+target_compile_options(clearsky_simt_kernels PRIVATE $<$<CONFIG:Release>:-O2>)
+target_link_libraries(clearsky_simt_kernels PRIVATE clearsky_own clearsky::cuda clearsky::kernels)
+set_target_properties(clearsky_simt_kernels PROPERTIES CXX_EXTENSIONS OFF)

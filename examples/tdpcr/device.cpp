@@ -6,10 +6,13 @@
 
 #include "clearsky/cuda/backend.hpp"
 
+// In files of their own, since the kernels take longer to compile than all the rest.
+namespace clearsky::cuda {
+const DeviceLibrary& simt_kernels();  // cmake/kernels/simt.cpp
+}
+
 namespace clearsky::program {
 
-// In files of their own, since the kernels take longer to compile than all the rest.
-const cuda::DeviceLibrary& simt_kernels();  // simt_kernels.cpp
 #ifdef CLEARSKY_WITH_CUDA
 const cuda::DeviceLibrary& cuda_kernels();  // cuda_kernels.cu
 #endif
@@ -38,8 +41,8 @@ Device DeviceChoice::enable(bool quiet) const {
     return Device::cpu;
   }
   if (name_ == "simt") {
-    cuda::enable(simt_kernels());
-    say(simt_kernels().describe() + ", as asked for");
+    cuda::enable(cuda::simt_kernels());
+    say(cuda::simt_kernels().describe() + ", as asked for");
     return Device::simt;
   }
   const std::string reason = why_no_cuda();

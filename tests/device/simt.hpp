@@ -3,19 +3,11 @@
 
 #include "clearsky/core/device.hpp"
 
-namespace clearsky {
+namespace clearsky::test {
 
-namespace cuda {
-struct DeviceLibrary;
-}
-
-namespace test {
-
-const cuda::DeviceLibrary& simt_kernels();  // simt_kernels.cpp
 /// Enables the device; any number of times. @return Device::simt
 Device use_simt();
 /// As GlobalMemory::set_closed_to_host: off for long runs.
 void close_memory_to_host(bool on);
 
-}  // namespace test
-}  // namespace clearsky
+}  // namespace clearsky::test

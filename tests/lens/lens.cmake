@@ -3,7 +3,7 @@
 # -fsanitize=thread is for compiling and not for linking. Optimisation makes accesses disappear that a device would not
 # do either, but vectors out of single accesses must not be made.
 
-add_library(clearsky_lens_hooks OBJECT lens/hooks.cpp)
+add_library(clearsky_lens_hooks OBJECT EXCLUDE_FROM_ALL lens/hooks.cpp)
 target_link_libraries(clearsky_lens_hooks PRIVATE clearsky_test_options)
 target_compile_definitions(clearsky_lens_hooks PUBLIC CLEARSKY_SIMT_LENS=1)
 set_target_properties(clearsky_lens_hooks PROPERTIES CXX_EXTENSIONS OFF)

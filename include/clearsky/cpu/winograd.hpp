@@ -232,6 +232,7 @@ template <class T>
     const T* image = p.x + at.n * p.height * p.width * p.inputs;
     for (int64_t c = 0; c < p.inputs; c += kLanes<T>) {
       const int64_t lanes = p.inputs - c;
+      const bool whole = at.top >= 0 && at.top + 6 <= p.height && at.left >= 0 && at.left + 6 <= p.width;
       Vec<T> rows[6][6];  // more than there are registers: one loop over them is as fast as six times its body
       for (int64_t i = 0; i < 6; ++i) {
         Vec<T> d[6];
@@ -239,9 +240,11 @@ template <class T>
         const int64_t pixel = (at.top + i) * p.width + at.left;
         CLEARSKY_UNROLL
         for (int64_t j = 0; j < 6; ++j)
-          d[j] = inside && at.left + j >= 0 && at.left + j < p.width
-                     ? load_partial(image + (pixel + j) * p.inputs + c, lanes)
-                     : Vec<T>{};
+          if (whole && lanes >= kLanes<T>) d[j] = load(image + (pixel + j) * p.inputs + c);
+          else
+            d[j] = inside && at.left + j >= 0 && at.left + j < p.width
+                       ? load_partial(image + (pixel + j) * p.inputs + c, lanes)
+                       : Vec<T>{};
         winograd_input<T>(d, rows[i]);
       }
       for (int64_t j = 0; j < 6; ++j) {
@@ -267,6 +270,7 @@ template <class T>
     for (int64_t o = 0; o < p.outputs; o += kLanes<T>) {
       const int64_t lanes = p.outputs - o;
       Vec<T> rows[6][4];
+      CLEARSKY_UNROLL
       for (int64_t i = 0; i < 6; ++i) {
         Vec<T> row[6];
         CLEARSKY_UNROLL
@@ -274,6 +278,7 @@ template <class T>
         winograd_output<T>(row, rows[i]);
       }
       const Vec<T> start = p.bias == nullptr ? Vec<T>{} : load_partial(p.bias + o, lanes);
+      CLEARSKY_UNROLL
       for (int64_t j = 0; j < 4; ++j) {
         const Vec<T> column[6] = {rows[0][j], rows[1][j], rows[2][j], rows[3][j], rows[4][j], rows[5][j]};
         Vec<T> y[4];
