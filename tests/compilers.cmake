@@ -1,14 +1,15 @@
 # The same tests with clang, and with sanitizers: build folders of their own, built and run as tests of this one, so that
-# one run of ctest counts everything. All folders whose results depend on the width of a vector, and what is hard on a
-# compiler or on memory. The kernels are optimised as ever; the tests that call them are not, which saves most of the
-# time that they take to build.
+# one run of ctest counts everything. With clang all folders whose results depend on the width of a vector; its kernels
+# are optimised, the tests that call them are not, which halves the time that they take to build. Under sanitizers a part,
+# where time is short: what is hard on memory.
 #
 # Vectors have another width in each build: the widest that this machine has in the first, 32 bytes with clang where
 # that is another width, and the 16 bytes that any processor has with the sanitizers.
 
 find_program(CLEARSKY_CLANG clang++)
+# Not train/golden_training: ten steps in float make more of another order of rounding than it allows.
 set(part_for_clang "(core|autograd|cpu|ops|nn|optim|io|metrics|tdpcr)/|train/[^g]")
-set(part_for_sanitizers "(core|autograd|cpu|ops|nn|optim|io|tdpcr)/|train/(config|evaluator|restorer|run_folder)")
+set(part_for_sanitizers "core/|autograd/|cpu/|io/|ops/(view|matmul|conv2d|attention|resize|pad|restormer)")
 
 # Adds NAME.build, then NAME.FOLDER for each folder that has a file in `part`.
 function(clearsky_build_again name part seconds)
@@ -48,4 +49,4 @@ endif()
 # With clang, which compiles instrumented code in half the time that g++ takes.
 clearsky_build_again(sanitize "${part_for_sanitizers}" 1500 -DCMAKE_CXX_COMPILER=${CLEARSKY_CLANG}
                      -DCMAKE_BUILD_TYPE=Debug -DCMAKE_CXX_FLAGS_DEBUG=-O1 -DCLEARSKY_SANITIZE=address,undefined -DCLEARSKY_CUDA=OFF
-                     -DCLEARSKY_NATIVE=OFF -DCLEARSKY_PLAIN_TESTS=ON)
+                     -DCLEARSKY_NATIVE=OFF)
