@@ -19,6 +19,7 @@
 // modules; elements of lists are named by their number.
 
 #include <string>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 #include <vector>
@@ -101,8 +102,10 @@ struct AnyVisit {
   void operator()(const char*, Part&) const {}
 };
 
-[[gnu::noinline]] inline std::string join_names(const std::string& path, const char* name) {
-  return path.empty() ? name : path + "." + name;
+[[gnu::noinline]] inline std::string join_names(const std::string& path, std::string_view name) {
+  std::string joined = path;
+  if (!path.empty()) joined += '.';
+  return joined += name;
 }
 
 template <class Visit>
