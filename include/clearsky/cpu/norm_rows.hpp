@@ -94,9 +94,9 @@ template <class T>
     const RowSquare<T> square{x, cols, first, count};
     Vec<T> mean, rstd;
     row_statistics(square, eps, mean, rstd);
-    T roots[kLane], shifts[kLane];  // xhat = x rstd - mean rstd
+    T means[kLane], roots[kLane];
+    store(means, mean);
     store(roots, rstd);
-    store(shifts, -mean * rstd);
     const int64_t rows = (std::min)(kLane, count - first);
     if (stats != nullptr) {
       store_partial(stats + first, mean, rows);
@@ -106,21 +106,24 @@ template <class T>
     for (int64_t i = 0; i < rows; i += kRowsAtOnce) {
       const T* from[kRowsAtOnce];
       T* to[kRowsAtOnce];
-      Vec<T> r[kRowsAtOnce], shift[kRowsAtOnce];
+      Vec<T> m[kRowsAtOnce], r[kRowsAtOnce];
       CLEARSKY_UNROLL
       for (int64_t k = 0; k < kRowsAtOnce; ++k) {
         const int64_t at = (std::min)(i + k, rows - 1);
         from[k] = x + (first + at) * cols;
         to[k] = n + (first + at) * cols;
+        m[k] = splat(means[at]);
         r[k] = splat(roots[at]);
-        shift[k] = splat(shifts[at]);
       }
       for (int64_t c = 0; c < cols; c += kLane) {
         const int64_t left = cols - c;
         const Vec<T> g = load_partial(gamma + c, left), b = load_partial(beta + c, left);
         CLEARSKY_UNROLL
-        for (int64_t k = 0; k < kRowsAtOnce; ++k)
-          store_partial(to[k] + c, (load_partial(from[k] + c, left) * r[k] + shift[k]) * g + b, left);
+        for (int64_t k = 0; k < kRowsAtOnce; ++k) {
+          // The difference first: x rstd - mean rstd is one operation less, and not 0 where x is the mean.
+          const Vec<T> xhat = (load_partial(from[k] + c, left) - m[k]) * r[k];
+          store_partial(to[k] + c, xhat * g + b, left);
+        }
       }
     }
   }
