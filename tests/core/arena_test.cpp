@@ -1,8 +1,10 @@
 #include "clearsky/core/arena.hpp"
 
 #include <doctest/doctest.h>
+#include <sys/sysinfo.h>
 
 #include <cstring>
+#include <fstream>
 #include <map>
 
 #include "clearsky/core/philox.hpp"
@@ -114,6 +116,20 @@ TEST_CASE("arena: more than the machine has is refused, and changes nothing") {
   CHECK(arena.extent() == 0);
   CHECK(arena.growths() == 0);
   CHECK(arena.take(kGranule) != nullptr);
+}
+
+TEST_CASE("arena: more than memory and swap is refused when it is asked for, not when it is written") {
+  std::ifstream setting("/proc/sys/vm/overcommit_memory");
+  int overcommit = 1;
+  struct sysinfo machine {};
+  if (!(setting >> overcommit) || overcommit == 1 || ::sysinfo(&machine) != 0) {
+    MESSAGE("skipped: this system refuses nothing");
+    return;
+  }
+  Arena arena;
+  const size_t all = (machine.totalram + machine.totalswap) * machine.mem_unit;
+  CHECK(arena.take(Arena::block_bytes(all + Arena::kGrowth)) == nullptr);
+  CHECK(arena.extent() == 0);
 }
 
 }  // namespace

@@ -135,7 +135,9 @@ class Arena {
   }
 
 #if defined(__linux__)
-  static constexpr int kMapping = MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE;
+  // Not MAP_NORESERVE: addresses without access count as nothing, and what is made usable is refused where the system
+  // has no such amount, which would end the program later otherwise.
+  static constexpr int kMapping = MAP_PRIVATE | MAP_ANONYMOUS;
 
   /// Twice the machine's memory, so that addresses never are what runs out.
   bool reserve() {

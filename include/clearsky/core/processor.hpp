@@ -18,18 +18,15 @@ inline int current_processor() {
 }
 
 /// Moves this thread to another processor than `taken`, if it may run on another one; it is bound to none afterwards
-/// that it was not bound to before. False where the system has no such call or no other processor.
-inline bool leave_processor(int taken) {
+/// that it was not bound to before. Nothing happens where the system has no such call or no other processor.
+inline void leave_processor([[maybe_unused]] int taken) {
 #if defined(__linux__)
   cpu_set_t allowed;
-  if (taken < 0 || taken >= CPU_SETSIZE || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return false;
+  if (taken < 0 || taken >= CPU_SETSIZE || sched_getaffinity(0, sizeof allowed, &allowed) != 0) return;
   cpu_set_t others = allowed;
   CPU_CLR(taken, &others);
-  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return false;
-  return sched_setaffinity(0, sizeof allowed, &allowed) == 0;
-#else
-  (void)taken;
-  return false;
+  if (CPU_COUNT(&others) == 0 || sched_setaffinity(0, sizeof others, &others) != 0) return;
+  (void)sched_setaffinity(0, sizeof allowed, &allowed);
 #endif
 }
 

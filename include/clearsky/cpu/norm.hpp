@@ -54,8 +54,8 @@ template <class T>
 void layer_norm_forward(const LayerNormForward<T>& p) {
   const int64_t cols = p.cols;
   if (cols == 0) return;
-  const int64_t grain = (std::max)(int64_t(1), 8192 / cols / kLanes<T>)*kLanes<T>;
-  parallel_for(p.rows, grain, [&](int64_t begin, int64_t end) {
+  const int64_t squares = (std::max)(int64_t(1), 8192 / cols / kLanes<T>);  // of kLanes rows
+  parallel_for(p.rows, squares * kLanes<T>, [&](int64_t begin, int64_t end) {
     const int64_t rows = end - begin;
     const bool kept = p.mean != nullptr;
     const Scratch<T> stats(kept ? 2 * rows : 1);
