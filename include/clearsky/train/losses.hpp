@@ -55,9 +55,8 @@ Tensor<T> reconstruction_loss(const Tensor<T>& restored, const Tensor<T>& clear,
   return total;
 }
 
-/// What clouds add to the mean of B2, B3 and B4 where they hide the ground. From here on, the fine detail of cloudy and
-/// clear image has next to no correlation left in the real pairs that example configurations train on; simulated clouds
-/// that add as much still show four fifths of the ground.
+/// What clouds add to the mean of B2, B3 and B4 where they hide the ground: a rough value for the real pairs that the
+/// example configurations train on. Simulated clouds that add as much still show most of it.
 inline constexpr double kHidingBrightness = 0.12;  // reflectance
 
 /// Pulls what clouds hide towards the mean colour: the mean of hidden (restored - colour)^2, with
@@ -82,8 +81,8 @@ Tensor<T> prior_loss(const Tensor<T>& restored, const Tensor<T>& clear, const Te
 
 /// The variance of each band within its image, in the mean over bands and images: mean of (restored - its own mean)^2.
 /// Beside `mse` times the MSE, a weight of `variation` leaves the share mse / (mse + variation) of the contrast that
-/// the data alone would ask for. The clear image is of another day than the cloudy one, and half of the detail that few
-/// scenes teach is wrong in others, while the level of a scene is mostly right.
+/// the data alone would ask for. The clear image is of another day than the cloudy one, and detail that few scenes
+/// teach need not hold in others.
 ///
 /// @param restored  (N, H, W, 13)
 template <class T>
