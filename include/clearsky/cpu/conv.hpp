@@ -244,6 +244,7 @@ void window_product_of(const WindowProduct<T>& p, const WindowAxis& rows, const 
       t.segments = int64_t(offsets.size());
       t.a_offsets = offsets.data();
       t.c_row = columns.step * total_outputs;
+      t.fetch_c = true;
       for (int64_t g = 0; g < p.groups; ++g)
         for (int64_t i = 0; i < panels; ++i) {
           const int64_t o = g * p.outputs + i * kTileColumns<T>;

@@ -123,6 +123,7 @@ void gemm_block(const Gemm<T>& p, int64_t rows, int64_t first, int64_t last, con
   } else if (!in_place) {
     pack_rows(p.a, p.a_row, p.a_column, rows, k, packed_a.data());
   }
+  t.fetch_c = true;
   for (int64_t i = first; i < last; ++i) {
     const int64_t column = i * kTileColumns<T>;
     t.columns = (std::min)(p.n - column, kTileColumns<T>);
@@ -181,10 +182,22 @@ void gemm_long_sum(const Gemm<T>& p, int64_t chunk, bool pairs) {
   const int64_t tiles = panels * ((p.m + kTileRows - 1) / kTileRows);
   const bool dense_a = p.a_row == 1 && p.a_column == p.m, dense_b = p.b_column == 1 && p.b_row == p.n;
   const Scratch<T> parts(chunks * size);
+  // Narrow rows are read where they lie: a few of both factors stay in the first-level cache for all of C.
+  constexpr int64_t kNearBytes = 24 << 10, kLeastSteps = 32;
+  const int64_t near_steps = kNearBytes / int64_t(sizeof(T)) / (p.m + p.n);
+  const bool in_place = !pairs && dense_a && dense_b && p.n % kLanes<T> == 0 && near_steps >= kLeastSteps;
   parallel_for(p.k, chunk, [&](int64_t begin, int64_t end) {
     Gemm<T> q = p;
     q.c = parts.data() + begin / chunk * size;
     q.bias = nullptr;
+    if (in_place) {
+      std::fill_n(q.c, size, T(0));
+      for (int64_t at = begin; at < end; at += near_steps) {
+        gemm_add_unpacked<T, T>({p.a + at * p.a_column, 1, p.m, &kNoOffset, 1, (std::min)(near_steps, end - at)}, p.m,
+                                p.n, p.b + at * p.b_row, p.n, q.c, p.n);
+      }
+      return;
+    }
     const Scratch<T> packed(panels * kTileColumns<T> * step);
     for (int64_t at = begin; at < end; at += step) {
       const int64_t k = (std::min)(step, end - at), panel_step = kTileColumns<T> * k;

@@ -45,10 +45,18 @@ struct Tile {
   bool add = false;                       // whether c is added to
   const T* plus = nullptr;                // (rows, columns), added to the sum; or null
   int64_t plus_row = 0;
+  bool fetch_c = false;  // c is not in a cache: fetched while the sum runs
 };
 
+/// What is behind this is read from memory again, and kept in no register until then: a tile's sums want most of them,
+/// and a compiler that runs out of the others puts addresses into vector registers, where each waits for its turn
+/// behind the products.
+inline void forget_memory() {
+  asm volatile("" : : : "memory");
+}
+
 template <class T, int Rows, int Vectors, class Factor>
-[[gnu::noinline]] void run_tile(const Tile<T, Factor>& t, const Factor* a, T* c, const T* plus) {
+[[gnu::noinline]] void run_tile(const Tile<T, Factor>& t, const Factor* a_first, T* c, const T* plus) {
   constexpr int64_t kLane = kLanes<T>;
   Vec<T> sums[Rows][Vectors];
   CLEARSKY_UNROLL
@@ -57,31 +65,39 @@ template <class T, int Rows, int Vectors, class Factor>
     for (int v = 0; v < Vectors; ++v) sums[r][v] = Vec<T>{};
   }
 
-  // What is written is in the cache by the time the sums are done.
-  CLEARSKY_UNROLL
-  for (int r = 0; r < Rows; ++r) {
+  if (t.fetch_c) {
     CLEARSKY_UNROLL
-    for (int v = 0; v < Vectors; ++v) __builtin_prefetch(c + r * t.c_row + v * kLane, 1);
+    for (int r = 0; r < Rows; ++r) {
+      CLEARSKY_UNROLL
+      for (int v = 0; v < Vectors; ++v) __builtin_prefetch(c + r * t.c_row + v * kLane, 1);
+    }
   }
 
-  const int64_t a_row = t.a_row, a_step = t.a_step, b_step = t.b_step;
   for (int64_t s = 0; s < t.segments; ++s) {
-    const Factor* from = a + t.a_offsets[s];
+    forget_memory();
+    // Two pointers for eight rows: the distance of each row from one of them would take a register.
+    const int64_t a_row = t.a_row, a_step = t.a_step, b_step = t.b_step;
+    const Factor* a = a_first + t.a_offsets[s];
+    const Factor* a_fourth = a + 4 * a_row;
+    asm("" : "+r"(a_fourth));
     const Factor* b = t.b + s * t.b_segment;
-    for (int64_t p = t.length; p > 0; --p) {
+    const auto step = [&]() __attribute__((always_inline)) {
       Vec<Factor> w[Vectors];
       CLEARSKY_UNROLL
       for (int v = 0; v < Vectors; ++v) w[v] = load(b + v * kLane);
       CLEARSKY_UNROLL
       for (int r = 0; r < Rows; ++r) {
-        const Vec<Factor> x = splat(from[r * a_row]);
+        const Vec<Factor> x = splat(r < 4 ? a[r * a_row] : a_fourth[(r - 4) * a_row]);
         CLEARSKY_UNROLL
         for (int v = 0; v < Vectors; ++v) sums[r][v] = multiply_add(sums[r][v], w[v], x);
       }
-      from += a_step;
+      a += a_step;
+      a_fourth += a_step;
       b += b_step;
-    }
+    };
+    for (int64_t p = t.length; p > 0; --p) step();
   }
+  forget_memory();
 
   CLEARSKY_UNROLL
   for (int v = 0; v < Vectors; ++v) {
@@ -91,7 +107,7 @@ template <class T, int Rows, int Vectors, class Factor>
       CLEARSKY_UNROLL
       for (int r = 0; r < Rows; ++r) sums[r][v] += bias;
     }
-    T* to = c + v * kLane;
+    T* const to = c + v * kLane;
     if (t.add) {
       CLEARSKY_UNROLL
       for (int r = 0; r < Rows; ++r) sums[r][v] += load_partial(to + r * t.c_row, left);
@@ -100,8 +116,9 @@ template <class T, int Rows, int Vectors, class Factor>
       CLEARSKY_UNROLL
       for (int r = 0; r < Rows; ++r) sums[r][v] += load_partial(plus + r * t.plus_row + v * kLane, left);
     }
+    const int64_t c_row = t.c_row;
     CLEARSKY_UNROLL
-    for (int r = 0; r < Rows; ++r) store_partial(to + r * t.c_row, sums[r][v], left);
+    for (int r = 0; r < Rows; ++r) store_partial(to + r * c_row, sums[r][v], left);
   }
 }
 
