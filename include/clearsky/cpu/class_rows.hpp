@@ -79,9 +79,6 @@ inline RowSoftmax<T> row_softmax(const T* x, int64_t classes, int64_t left, T* e
   return {top, sum_everywhere<T>(sum)};
 }
 
-/// Elements in 16 bytes: shuffles of a vector that stay within such pieces are the cheapest.
-template <class T>
-inline constexpr int64_t kPiece = 16 / int64_t(sizeof(T));
 template <class T>
 struct PieceOf {
   typedef T type __attribute__((vector_size(16)));
@@ -119,17 +116,6 @@ inline void store_pieces(T* p, int64_t step, Vec<T> v) {
   if constexpr ((I + 1) * kP < kLanes<T>) store_pieces<T, I + 1>(p, step, v);
 }
 
-/// In each piece: units of `Unit` elements, in turn from a and from b, of the pieces' upper or lower halves.
-template <class T, int64_t Unit, bool Upper, int64_t... Lane>
-inline Vec<T> interleave(Vec<T> a, Vec<T> b, std::integer_sequence<int64_t, Lane...>) {
-  constexpr int64_t kP = kPiece<T>, kFrom = Upper ? kP / 2 : 0;
-  return shuffle<T, (Lane / kP * kP + kFrom + Lane % kP / (2 * Unit) * Unit + Lane % Unit +
-                     (Lane / Unit % 2 == 0 ? 0 : kLanes<T>))...>(a, b);
-}
-template <class T, int64_t Unit, bool Upper>
-inline Vec<T> interleave(Vec<T> a, Vec<T> b) {
-  return interleave<T, Unit, Upper>(a, b, std::make_integer_sequence<int64_t, kLanes<T>>{});
-}
 /// Element k of a piece of v[i] and element i of the same piece of v[k] change places.
 template <class T>
 inline void transpose_pieces(Vec<T> (&v)[kPiece<T>]) {
