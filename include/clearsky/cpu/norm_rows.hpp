@@ -16,40 +16,34 @@
 
 namespace clearsky::cpu::detail {
 
-/// The even pieces of a, then those of b; or the odd ones.
-template <class T, bool Odd, int64_t... Lane>
-inline Vec<T> every_other_piece(Vec<T> a, Vec<T> b, std::integer_sequence<int64_t, Lane...>) {
-  constexpr int64_t kLane = kLanes<T>, kP = kPiece<T>;
-  return shuffle<T, (2 * Lane / kLane * kLane + Lane % (kLane / 2) / kP * 2 * kP + (Odd ? kP : 0) + Lane % kP)...>(a,
-                                                                                                                   b);
+/// Of a, then of b: the first `Unit` lanes of each two such units, or the second.
+template <class T, int64_t Unit, bool Second, int64_t... Lane>
+inline Vec<T> every_other(Vec<T> a, Vec<T> b, std::integer_sequence<int64_t, Lane...>) {
+  constexpr int64_t kLane = kLanes<T>, kHalf = kLane / 2, kFrom = Second ? Unit : 0;
+  return shuffle<T, (Lane / kHalf * kLane + Lane % kHalf / Unit * 2 * Unit + kFrom + Lane % Unit)...>(a, b);
 }
-/// a: of each two neighbouring pieces of a, then of b, the sum.
-template <class T>
-inline void add_across(Vec<T>& a, Vec<T> b) {
+template <class T, int64_t Unit>
+inline Vec<T> add_neighbours(Vec<T> a, Vec<T> b) {
   constexpr auto kAll = std::make_integer_sequence<int64_t, kLanes<T>>{};
-  a = every_other_piece<T, false>(a, b, kAll) + every_other_piece<T, true>(a, b, kAll);
+  return every_other<T, Unit, false>(a, b, kAll) + every_other<T, Unit, true>(a, b, kAll);
 }
-/// Lane i is the sum of rows[i]; every row's sum is made in the same order. First within the pieces of the vectors,
-/// then across: so all shuffles are of the cheap kinds.
+/// Lane i is the sum of rows[i]; every row's sum is made in the same order. First the pieces of each vector are added,
+/// four vectors becoming one, then within the pieces: so all shuffles are of the cheap kinds.
 template <class T>
 inline Vec<T> lane_sums(Vec<T> (&rows)[kLanes<T>]) {
-  constexpr int64_t kLane = kLanes<T>, kP = kPiece<T>;
+  constexpr int64_t kP = kPiece<T>, kPieces = kLanes<T> / kP;
   CLEARSKY_UNROLL
-  for (int64_t i = 0; i < kLane; i += 2)
+  for (int64_t i = 0; i < kP; ++i) {  // piece k is of row k kPiece + i
+    if constexpr (kPieces == 4)
+      rows[i] = add_neighbours<T, kP>(add_neighbours<T, 2 * kP>(rows[i], rows[kP + i]),
+                                      add_neighbours<T, 2 * kP>(rows[2 * kP + i], rows[3 * kP + i]));
+    else if constexpr (kPieces == 2) rows[i] = add_neighbours<T, kP>(rows[i], rows[kP + i]);
+  }
+  CLEARSKY_UNROLL
+  for (int64_t i = 0; i < kP; i += 2)
     rows[i] = interleave<T, 1, false>(rows[i], rows[i + 1]) + interleave<T, 1, true>(rows[i], rows[i + 1]);
-  if constexpr (kP == 4) {
-    CLEARSKY_UNROLL
-    for (int64_t i = 0; i < kLane; i += 4)
-      rows[i] = interleave<T, 2, false>(rows[i], rows[i + 2]) + interleave<T, 2, true>(rows[i], rows[i + 2]);
-  }
-  if constexpr (kLane / kP == 4) {
-    add_across<T>(rows[0], rows[kP]);
-    add_across<T>(rows[2 * kP], rows[3 * kP]);
-    add_across<T>(rows[0], rows[2 * kP]);
-  } else if constexpr (kLane / kP == 2) {
-    add_across<T>(rows[0], rows[kP]);
-  }
-  return rows[0];
+  if constexpr (kP == 4) return interleave<T, 2, false>(rows[0], rows[2]) + interleave<T, 2, true>(rows[0], rows[2]);
+  else return rows[0];
 }
 
 /// 1 for the lanes below count, 0 for the others.
