@@ -131,6 +131,47 @@ TEST_CASE("cross_entropy names a label that is no class") {
                        doctest::Contains("scores (1, 2, 3, 4) want labels (1, 2, 3), got (2, 3)"), ShapeError);
 }
 
+// Labels are counted by the vector where there are many.
+TEST_CASE_TEMPLATE("cross_entropy counts many labels as it counts few", Label, uint8_t, int64_t) {
+  constexpr int64_t kRows = 1000, kClasses = 5;
+  for (const int64_t ignore : {255, 3, 256 + 3, -100}) {
+    Tensor<float> x = zeros<float>({kRows, kClasses}).set_requires_grad();
+    Tensor<Label> labels({kRows});
+    int64_t counted = 0;
+    for (int64_t i = 0; i < kRows; ++i) {
+      const int64_t label = i % 7 == 2 ? ignore : i * 3 % kClasses;
+      const bool possible = int64_t(Label(label)) == label;
+      labels.mutable_data()[i] = possible ? Label(label) : Label(0);
+      counted += !possible || label != ignore;
+    }
+    cross_entropy(x, labels, {.ignore_index = ignore}).backward();
+    const float* d = x.grad().data();  // (1/5 - [own class]) / counted
+    for (int64_t i = 0; i < kRows; ++i)
+      for (int64_t c = 0; c < kClasses; ++c) {
+        const auto label = int64_t(labels.data()[i]);
+        const double exact = label == ignore ? 0 : (0.2 - (c == label ? 1 : 0)) / double(counted);
+        CHECK(std::fabs(double(d[i * kClasses + c]) - exact) <= 4 * kRoundFloat / double(counted));
+      }
+    labels.mutable_data()[777] = labels.mutable_data()[901] = Label(kClasses);
+    CHECK_THROWS_WITH_AS(cross_entropy(x, labels, {.ignore_index = ignore}), doctest::Contains("label 5 at (777)"),
+                         ValueError);
+  }
+}
+
+TEST_CASE("cross_entropy: the gradient of a root can be asked for again") {
+  Tensor<float> x = randn<float>({40, 10}, Key{1}).set_requires_grad();
+  const Tensor<float> loss = cross_entropy(x, zeros<uint8_t>({40}));
+  loss.backward(Retain::yes);
+  const std::vector<float> once = x.grad().to_vector();
+  loss.backward(Retain::yes);  // added in place to what is x's own
+  x.set_grad({});
+  loss.backward(Retain::yes);
+  CHECK(x.grad().to_vector() == once);
+  x.set_grad({});
+  loss.backward(full<float>({}, 4));
+  for (int64_t i = 0; i < 400; ++i) CHECK(x.grad().data()[i] == 4 * once[size_t(i)]);
+}
+
 TEST_CASE("cross_entropy carries a NaN") {
   Tensor<float> x = randn<float>({3, 4}, Key{1});
   x.mutable_data()[6] = std::numeric_limits<float>::quiet_NaN();

@@ -79,48 +79,105 @@ inline RowSoftmax<T> row_softmax(const T* x, int64_t classes, int64_t left, T* e
   return {top, sum_everywhere<T>(sum)};
 }
 
-/// Rows of few elements, turned so that each lane has a row: column c of up to kLanes rows at to + c * kLanes. What is
-/// one number per row is then one vector, and no lane waits for the others.
-/// @param left  elements from x to the end of the array; where there are enough, whole vectors are read
-/// @param to    (whole_vectors(columns), kLanes)  written; 0 in the lanes of missing rows, any value behind the columns
 template <class T>
-inline void load_turned(const T* x, int64_t rows, int64_t columns, int64_t left, T* to) {
-  constexpr int64_t kLane = kLanes<T>;
-  for (int64_t c = 0; c < columns; c += kLane) {
-    Vec<T> square[kLane];
-    CLEARSKY_UNROLL
-    for (int64_t r = 0; r < kLane; ++r) {
-      const int64_t at = r * columns + c;
-      square[r] = r >= rows ? Vec<T>{} : left - at >= kLane ? load(x + at) : load_partial(x + at, left - at);
-    }
-    transpose_square<T>(square);
-    CLEARSKY_UNROLL
-    for (int64_t k = 0; k < kLane; ++k) store(to + (c + k) * kLane, square[k]);
+struct PieceOf {
+  typedef T type __attribute__((vector_size(16)));
+  typedef T unaligned __attribute__((vector_size(16), aligned(alignof(T)), may_alias));
+};
+template <class T>
+inline typename PieceOf<T>::type load_piece(const T* p) {
+  return *reinterpret_cast<const typename PieceOf<T>::unaligned*>(p);
+}
+
+/// A vector of the pieces at p, p + step, p + 2 step, ...
+template <class T>
+inline Vec<T> load_pieces(const T* p, int64_t step) {
+  if constexpr (kVectorBytes == 16) return load(p);
+  else {
+    const auto pair = [=](const T* q) {
+      if constexpr (sizeof(T) == 4)
+        return __builtin_shufflevector(load_piece(q), load_piece(q + step), 0, 1, 2, 3, 4, 5, 6, 7);
+      else return __builtin_shufflevector(load_piece(q), load_piece(q + step), 0, 1, 2, 3);
+    };
+    if constexpr (kVectorBytes == 32) return pair(p);
+    else if constexpr (sizeof(T) == 4)
+      return __builtin_shufflevector(pair(p), pair(p + 2 * step), 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    else return __builtin_shufflevector(pair(p), pair(p + 2 * step), 0, 1, 2, 3, 4, 5, 6, 7);
   }
 }
 /// The way back.
-/// @param left  elements from y on that this call or a later one writes: those may be touched before their time
+template <class T, int64_t I = 0>
+inline void store_pieces(T* p, int64_t step, Vec<T> v) {
+  constexpr int64_t kP = kPiece<T>;
+  auto& to = *reinterpret_cast<typename PieceOf<T>::unaligned*>(p + I * step);
+  if constexpr (kVectorBytes == 16) to = v;
+  else if constexpr (kP == 4) to = __builtin_shufflevector(v, v, 4 * I, 4 * I + 1, 4 * I + 2, 4 * I + 3);
+  else to = __builtin_shufflevector(v, v, 2 * I, 2 * I + 1);
+  if constexpr ((I + 1) * kP < kLanes<T>) store_pieces<T, I + 1>(p, step, v);
+}
+
+/// Element k of a piece of v[i] and element i of the same piece of v[k] change places.
 template <class T>
-inline void store_turned(const T* from, int64_t rows, int64_t columns, int64_t left, T* y) {
-  constexpr int64_t kLane = kLanes<T>;
-  const auto take = [&](int64_t c, auto&& put) {
-    Vec<T> square[kLane];
-    CLEARSKY_UNROLL
-    for (int64_t k = 0; k < kLane; ++k) square[k] = load(from + (c + k) * kLane);
-    transpose_square<T>(square);
-    CLEARSKY_UNROLL
-    for (int64_t r = 0; r < kLane; ++r)
-      if (r < rows) put(r * columns + c, square[r]);
-  };
-  if (columns <= kLane) {  // what spills over a row's end is written by the next row
-    take(0, [&](int64_t at, Vec<T> v) {
-      if (left - at >= kLane) store(y + at, v);
-      else store_partial(y + at, v, left - at);
-    });
+inline void transpose_pieces(Vec<T> (&v)[kPiece<T>]) {
+  if constexpr (kPiece<T> == 2) {
+    const Vec<T> first = interleave<T, 1, false>(v[0], v[1]);
+    v[1] = interleave<T, 1, true>(v[0], v[1]);
+    v[0] = first;
+  } else {
+    const Vec<T> a = interleave<T, 1, false>(v[0], v[1]), b = interleave<T, 1, true>(v[0], v[1]);
+    const Vec<T> c = interleave<T, 1, false>(v[2], v[3]), d = interleave<T, 1, true>(v[2], v[3]);
+    v[0] = interleave<T, 2, false>(a, c);
+    v[1] = interleave<T, 2, true>(a, c);
+    v[2] = interleave<T, 2, false>(b, d);
+    v[3] = interleave<T, 2, true>(b, d);
+  }
+}
+
+/// body(c) for the first of kPiece columns each, all of them; the last ones may have been in the call before as well.
+template <class T, class Body>
+inline void each_piece(int64_t columns, const Body& body) {
+  for (int64_t c = 0; c + kPiece<T> < columns; c += kPiece<T>) body(c);
+  body(columns - kPiece<T>);
+}
+
+/// Rows of few elements, turned so that each lane has a row: column c of up to kLanes rows at to + c * kLanes. What is
+/// one number per row is then one vector, and no lane waits for the others.
+/// @param to  (columns, kLanes)  written; 0 in the lanes of missing rows
+template <class T>
+inline void load_turned(const T* x, int64_t rows, int64_t columns, T* to) {
+  constexpr int64_t kLane = kLanes<T>, kP = kPiece<T>;
+  if (rows < kLane || columns < kP) {
+    for (int64_t c = 0; c < columns; ++c)
+      for (int64_t r = 0; r < kLane; ++r) to[c * kLane + r] = r < rows ? x[r * columns + c] : T(0);
     return;
   }
-  for (int64_t c = 0; c < columns; c += kLane)
-    take(c, [&](int64_t at, Vec<T> v) { store_partial(y + at, v, columns - c); });
+  each_piece<T>(columns, [=](int64_t c) {
+    Vec<T> square[kP];  // in piece k of vector i: row k kPiece + i
+    CLEARSKY_UNROLL
+    for (int64_t i = 0; i < kP; ++i) square[i] = load_pieces(x + i * columns + c, kP * columns);
+    transpose_pieces<T>(square);
+    CLEARSKY_UNROLL
+    for (int64_t i = 0; i < kP; ++i) store(to + (c + i) * kLane, square[i]);
+  });
+}
+/// The way back.
+/// @param y  (rows, columns)  written
+template <class T>
+inline void store_turned(const T* from, int64_t rows, int64_t columns, T* y) {
+  constexpr int64_t kLane = kLanes<T>, kP = kPiece<T>;
+  if (rows < kLane || columns < kP) {
+    for (int64_t c = 0; c < columns; ++c)
+      for (int64_t r = 0; r < rows; ++r) y[r * columns + c] = from[c * kLane + r];
+    return;
+  }
+  each_piece<T>(columns, [=](int64_t c) {
+    Vec<T> square[kP];
+    CLEARSKY_UNROLL
+    for (int64_t i = 0; i < kP; ++i) square[i] = load(from + (c + i) * kLane);
+    transpose_pieces<T>(square);
+    CLEARSKY_UNROLL
+    for (int64_t i = 0; i < kP; ++i) store_pieces(y + i * columns + c, kP * columns, square[i]);
+  });
 }
 
 /// Whole vectors where the `left` elements from y on have room for one; what spills is written later.

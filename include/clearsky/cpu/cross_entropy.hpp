@@ -1,11 +1,13 @@
 #pragma once
 // Cross-entropy and focal loss of class scores, fused with softmax: one pass over the scores gives the loss and its
-// derivative up to the common factor.
+// derivative.
 
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <limits>
+#include <type_traits>
 
 #include "clearsky/core/memory.hpp"
 #include "clearsky/core/threads.hpp"
@@ -19,7 +21,8 @@ struct CrossEntropy {
   const Label* label;     // (rows)
   const T* class_weight;  // (classes), or null for ones
   T* loss;                // (1)              written: the mean over counted rows
-  T* scale;               // (1)              written: 1 / the sum of their weights; 0 when none counts
+  T* scale;               // (1)              written: what d is still to be multiplied by, here 1; 1 / the sum of their
+                          //                  weights on a GPU, which counts while it goes; 0 when none counts
   T* d;                   // (rows, classes)  written: the derivative of loss / scale; or null
   int64_t* invalid;       // (1)              written: the first row with a label outside the classes, or -1
   int64_t rows, classes;
@@ -30,16 +33,80 @@ struct CrossEntropy {
 
 namespace detail {
 
-struct CrossEntropyPart {
-  double loss = 0, weight = 0;
+/// What the labels alone say.
+struct LabelSum {
+  double weight = 0;  // of those that count
   int64_t invalid = -1;
-  CrossEntropyPart& operator+=(const CrossEntropyPart& later) {
-    loss += later.loss;
+  LabelSum& operator+=(const LabelSum& later) {
     weight += later.weight;
     if (invalid < 0) invalid = later.invalid;
     return *this;
   }
 };
+
+/// @param weights  (classes), or null for ones
+template <class T, class Label>
+LabelSum sum_labels(const Label* label, int64_t begin, int64_t end, int64_t classes, int64_t ignore_index,
+                    const T* weights) {
+  using Bits = std::make_unsigned_t<Label>;  // a negative label is a large one
+  typedef Bits Labels __attribute__((vector_size(kVectorBytes)));
+  constexpr int64_t kLane = kVectorBytes / int64_t(sizeof(Label));
+  LabelSum sum;
+  const bool weighted = weights != nullptr, can_ignore = int64_t(Label(ignore_index)) == ignore_index;
+  int64_t r = begin;
+  if (!weighted && end - begin < 255 * kLane) {  // so that no lane of `ignored` overflows
+    const auto last = Bits((std::min)(uint64_t(classes - 1), uint64_t((std::numeric_limits<Bits>::max)())));
+    Labels ignored{}, outside{};
+    for (; r + kLane <= end; r += kLane) {
+      Labels v;
+      std::memcpy(&v, label + r, sizeof v);
+      const auto skipped = can_ignore ? Labels(v == Bits(ignore_index)) : Labels{};
+      ignored -= skipped;
+      outside |= Labels(v > last) & ~skipped;
+    }
+    bool whole = true;
+    sum.weight = double(r - begin);
+    for (int64_t i = 0; i < kLane; ++i) {
+      sum.weight -= double(ignored[i]);
+      whole = whole && outside[i] == 0;
+    }
+    if (!whole) {  // to find it
+      r = begin;
+      sum.weight = 0;
+    }
+  }
+  for (; r < end; ++r) {
+    const auto at = int64_t(label[r]);
+    if (at == ignore_index) continue;
+    if (at < 0 || at >= classes) {
+      if (sum.invalid < 0) sum.invalid = r;
+      continue;
+    }
+    sum.weight += weighted ? double(weights[at]) : 1;
+  }
+  return sum;
+}
+
+/// The labels of up to kLanes<T> rows, which are classes; -1 for what does not count.
+template <class T, class Label>
+inline VecInt<T> load_labels(const Label* label, int64_t rows, int64_t ignore_index) {
+  constexpr int64_t kLane = kLanes<T>;
+  if constexpr (sizeof(Label) == 1) {
+    if (rows == kLane) {
+      typedef Label Labels __attribute__((vector_size(kLane)));
+      Labels v;
+      std::memcpy(&v, label, sizeof v);
+      const VecInt<T> wide = __builtin_convertvector(v, VecInt<T>);
+      return ignore_index == int64_t(Label(ignore_index)) ? wide | (wide == IntOf<T>(ignore_index)) : wide;
+    }
+  }
+  IntOf<T> labels[kLanes<T>];
+  for (int64_t i = 0; i < kLane; ++i)
+    labels[i] = i < rows && int64_t(label[i]) != ignore_index ? IntOf<T>(label[i]) : IntOf<T>(-1);
+  VecInt<T> v;
+  std::memcpy(&v, labels, sizeof v);
+  return v;
+}
 
 /// Of one row, with u = log p of its label: the loss -(1 - p)^gamma u, and its derivative by u, negated.
 struct FocalTerm {
@@ -58,89 +125,118 @@ inline FocalTerm focal_term(double u, double gamma) {
 /// With p = softmax(x), y the label, w the class weights, C classes and smoothing s:
 ///
 ///     row    = (1 - s) w_y (-log p_y) + s/C sum_c w_c (-log p_c)        loss = sum of rows / sum of w_y
-///     d_c    = p_c ((1 - s) w_y + s/C sum_k w_k) - (1 - s) w_y [c = y] - s/C w_c
+///     d_c    = (p_c ((1 - s) w_y + s/C sum_k w_k) - (1 - s) w_y [c = y] - s/C w_c) / sum of w_y
 ///
 /// log p_c = (x_c - m) - log sum_k exp(x_k - m), m = max x, so that nothing overflows. For focal loss the first term is
 /// multiplied by (1 - p_y)^gamma and its part of d by the derivative's factor.
+///
+/// The labels are read first, alone: when the scores are, what d is divided by is known.
 template <class T, class Label>
 void cross_entropy(const CrossEntropy<T, Label>& p) {
-  constexpr int64_t kLane = kLanes<T>;
-  using detail::IntOf;
-  const int64_t classes = p.classes, padded = detail::whole_vectors<T>(classes);
-  Scratch<T> weights(padded);
+  constexpr int64_t kLane = kLanes<T>, kLabelVectors = 128;
+  const int64_t classes = p.classes;
+  const auto labels = parallel_sum<detail::LabelSum>(
+      p.rows, kLabelVectors * kVectorBytes / int64_t(sizeof(Label)), [&](int64_t begin, int64_t end) {
+        return detail::sum_labels(p.label, begin, end, classes, p.ignore_index, p.class_weight);
+      });
+  *p.invalid = labels.invalid;
+  *p.scale = T(1);
+  *p.loss = T(0);
+  if (labels.invalid >= 0) return;
+  const double scale = labels.weight == 0 ? 0 : 1 / labels.weight, spread = p.smoothing / double(classes);
+  Scratch<T> weights(2 * classes);
+  T* const shares = weights.data() + classes;  // s/C w_c scale
   double weight_total = 0;
-  for (int64_t c = 0; c < padded; ++c) {
-    weights[c] = c >= classes ? T(0) : p.class_weight == nullptr ? T(1) : p.class_weight[c];
+  for (int64_t c = 0; c < classes; ++c) {
+    weights[c] = p.class_weight == nullptr ? T(1) : p.class_weight[c];
+    shares[c] = T(spread * scale * double(weights[c]));
     weight_total += double(weights[c]);
   }
-  const double spread = p.smoothing / double(classes);
-  const auto total = parallel_sum<detail::CrossEntropyPart>(
-      p.rows, (std::max)(kLane, 8192 / padded / kLane * kLane), [&](int64_t begin, int64_t end) {
-        detail::CrossEntropyPart part;
-        Scratch<T> e(kLane * padded);
-        for (int64_t first = begin; first < end; first += kLane) {
-          // As many rows as a vector has lanes, each in a lane.
-          const int64_t rows = (std::min)(kLane, end - first);
-          T own[kLanes<T>] = {};
-          IntOf<T> labels[kLanes<T>];
-          std::fill_n(labels, kLane, IntOf<T>(-1));  // what does not count
-          for (int64_t i = 0; i < rows; ++i) {
-            const int64_t r = first + i;
-            const auto label = int64_t(p.label[r]);
-            if (label == p.ignore_index) continue;
-            if (label < 0 || label >= classes) {
-              if (part.invalid < 0) part.invalid = r;
-              continue;
+  const T shares_total = T(spread * scale * weight_total);
+  // A vector holds as many rows as it has lanes. Several are taken together, step by step, so that a step of one need
+  // not wait for the step before.
+  constexpr int64_t kMost = 4;
+  const int64_t together = std::clamp(4096 / classes / kLane, int64_t(1), kMost);
+  const double total =
+      parallel_sum<double>(p.rows, (std::max)(kLane, 8192 / classes / kLane * kLane), [&](int64_t begin, int64_t end) {
+        const Scratch<T> turned(together * classes * kLane);
+        Vec<T> losses{};
+        double apart = 0;  // what is added up row by row
+        for (int64_t start = begin; start < end; start += together * kLane) {
+          const int64_t vectors = (std::min)(together, (end - start + kLane - 1) / kLane);
+          VecInt<T> labels_of[kMost];
+          Vec<T> shifts[kMost], own_of[kMost], sums[kMost], pulls[kMost];
+          for (int64_t v = 0; v < vectors; ++v) {
+            const int64_t first = start + v * kLane, rows = (std::min)(kLane, end - first);
+            T* const x = turned.data() + v * classes * kLane;
+            detail::load_turned(p.x + first * classes, rows, classes, x);
+            const VecInt<T> label = detail::load_labels<T>(p.label + first, rows, p.ignore_index);
+            Vec<T> top = load(x), own{};
+            for (int64_t c = 0; c < classes; ++c) {
+              const Vec<T> score = load(x + c * kLane);
+              top = vec_max<T>(score, top);
+              own = label == detail::IntOf<T>(c) ? score : own;
             }
-            own[i] = weights[label];
-            labels[i] = IntOf<T>(label);
+            labels_of[v] = label;
+            shifts[v] = top;
+            own_of[v] = own - top;
           }
-          VecInt<T> label;
-          std::memcpy(&label, labels, sizeof label);
-          const VecInt<T> counted = label >= VecInt<T>{};
-          detail::load_turned(p.x + first * classes, rows, classes, (p.rows - first) * classes, e.data());
-          Vec<T> top = load(e.data()), sum{}, margin{};
-          for (int64_t c = 1; c < classes; ++c) top = vec_max<T>(load(e.data() + c * kLane), top);
-          for (int64_t c = 0; c < classes; ++c) {
-            const Vec<T> shifted = load(e.data() + c * kLane) - top, power = vec_exp<T>(shifted);
-            margin = label == IntOf<T>(c) ? shifted : margin;
-            sum += power;
-            store(e.data() + c * kLane, power);
-          }
-          sum = counted ? sum : splat(T(1));  // -log 1 = 0, with weight 0
-          const Vec<T> log_sum = vec_log<T>(sum), u = margin - log_sum, inverse = T(1) / sum;
-          part.weight += double(sum_lanes<T>(load(own)));
-          Vec<T> pull = load(own) * T(1 - p.smoothing);
-          if (p.gamma != 0) {
-            for (int64_t i = 0; i < rows; ++i) {
-              const auto focal = detail::focal_term(double(u[i]), p.gamma);
-              part.loss += double(own[i]) * focal.loss;
-              pull[i] = own[i] * T(focal.slope);
+          for (int64_t v = 0; v < vectors; ++v) {
+            T* const x = turned.data() + v * classes * kLane;
+            const Vec<T> top = shifts[v];
+            Vec<T> sum{};
+            for (int64_t c = 0; c < classes; ++c) {
+              const Vec<T> power = vec_exp2_flushed<T>((load(x + c * kLane) - top) * T(1.44269504088896340736));
+              sum += power;
+              store(x + c * kLane, power);
             }
-          } else {
-            part.loss -= double(sum_lanes<T>(pull * u));
+            sums[v] = sum;
           }
-          for (int64_t i = 0; p.smoothing != 0 && i < rows; ++i) {
-            if (labels[i] < 0) continue;
-            double all = 0;  // sum_c w_c (-log p_c)
-            for (int64_t c = 0; c < classes; ++c)
-              all += double(weights[c]) * (double(log_sum[i]) - double(p.x[(first + i) * classes + c] - top[i]));
-            part.loss += spread * all;
+          for (int64_t v = 0; v < vectors; ++v) {
+            const int64_t first = start + v * kLane, rows = (std::min)(kLane, end - first);
+            const VecInt<T> label = labels_of[v], counted = label >= VecInt<T>{};
+            Vec<T> weight = counted ? splat(T(1)) : Vec<T>{};
+            for (int64_t i = 0; p.class_weight != nullptr && i < kLane; ++i)
+              if (label[i] >= 0) weight[i] = weights[label[i]];
+            const Vec<T> sum = counted ? sums[v] : splat(T(1)), log_sum = vec_log<T>(sum), u = own_of[v] - log_sum;
+            Vec<T> pull = weight * T(1 - p.smoothing);
+            if (p.gamma != 0) {
+              for (int64_t i = 0; i < rows; ++i) {
+                if (label[i] < 0) continue;
+                const auto focal = detail::focal_term(double(u[i]), p.gamma);
+                apart += double(weight[i]) * focal.loss;
+                pull[i] = weight[i] * T(focal.slope);
+              }
+            } else {
+              losses -= counted ? pull * u : Vec<T>{};
+            }
+            sums[v] = sum;
+            pulls[v] = pull * T(scale);
+            for (int64_t i = 0; spread != 0 && i < rows; ++i) {
+              if (label[i] < 0) continue;
+              double all = 0;  // sum_c w_c (-log p_c)
+              for (int64_t c = 0; c < classes; ++c)
+                all +=
+                    double(weights[c]) * (double(log_sum[i]) - double(p.x[(first + i) * classes + c] - shifts[v][i]));
+              apart += spread * all;
+            }
           }
-          if (p.d == nullptr) continue;
-          const Vec<T> factor = (pull + T(spread * weight_total)) * inverse;
-          for (int64_t c = 0; c < classes; ++c) {
-            const Vec<T> d = factor * load(e.data() + c * kLane) - splat(T(spread) * weights[c]);
-            const Vec<T> own_class = label == IntOf<T>(c) ? pull : Vec<T>{};
-            store(e.data() + c * kLane, Vec<T>(counted ? d - own_class : Vec<T>{}));
+          for (int64_t v = 0; v < vectors && p.d != nullptr; ++v) {
+            const int64_t first = start + v * kLane, rows = (std::min)(kLane, end - first);
+            T* const e = turned.data() + v * classes * kLane;
+            const VecInt<T> label = labels_of[v], counted = label >= VecInt<T>{};
+            const Vec<T> pull = pulls[v], factor = (pull + shares_total) / sums[v];
+            for (int64_t c = 0; c < classes; ++c) {
+              const Vec<T> d = factor * load(e + c * kLane) - shares[c];
+              const Vec<T> own_class = label == detail::IntOf<T>(c) ? pull : Vec<T>{};
+              store(e + c * kLane, Vec<T>(counted ? d - own_class : Vec<T>{}));
+            }
+            detail::store_turned(e, rows, classes, p.d + first * classes);
           }
-          detail::store_turned(e.data(), rows, classes, (end - first) * classes, p.d + first * classes);
         }
-        return part;
+        return double(sum_lanes<T>(losses)) + apart;
       });
-  *p.invalid = total.invalid;
-  *p.scale = total.weight == 0 ? T(0) : T(1 / total.weight);
-  *p.loss = total.weight == 0 ? T(0) : T(total.loss / total.weight);
+  *p.loss = T(total * scale);
 }
 
 }  // namespace clearsky::cpu

@@ -16,15 +16,33 @@
 
 namespace clearsky::cpu::detail {
 
-/// Lane i is the sum of rows[i]; every row's sum is made in the same order.
-template <class T, int64_t Step = kLanes<T> / 2>
+/// Of a, then of b: the first `Unit` lanes of each two such units, or the second.
+template <class T, int64_t Unit, bool Second, int64_t... Lane>
+inline Vec<T> every_other(Vec<T> a, Vec<T> b, std::integer_sequence<int64_t, Lane...>) {
+  constexpr int64_t kLane = kLanes<T>, kHalf = kLane / 2, kFrom = Second ? Unit : 0;
+  return shuffle<T, (Lane / kHalf * kLane + Lane % kHalf / Unit * 2 * Unit + kFrom + Lane % Unit)...>(a, b);
+}
+template <class T, int64_t Unit>
+inline Vec<T> add_neighbours(Vec<T> a, Vec<T> b) {
+  constexpr auto kAll = std::make_integer_sequence<int64_t, kLanes<T>>{};
+  return every_other<T, Unit, false>(a, b, kAll) + every_other<T, Unit, true>(a, b, kAll);
+}
+/// Lane i is the sum of rows[i]; every row's sum is made in the same order. First the pieces of each vector are added,
+/// four vectors becoming one, then within the pieces: so all shuffles are of the cheap kinds.
+template <class T>
 inline Vec<T> lane_sums(Vec<T> (&rows)[kLanes<T>]) {
+  constexpr int64_t kP = kPiece<T>, kPieces = kLanes<T> / kP;
   CLEARSKY_UNROLL
-  for (int64_t i = 0; i < Step; ++i) {
-    swap_squares<T, Step>(rows[i], rows[i + Step], std::make_integer_sequence<int64_t, kLanes<T>>{});
-    rows[i] += rows[i + Step];
+  for (int64_t i = 0; i < kP; ++i) {  // piece k is of row k kPiece + i
+    if constexpr (kPieces == 4)
+      rows[i] = add_neighbours<T, kP>(add_neighbours<T, 2 * kP>(rows[i], rows[kP + i]),
+                                      add_neighbours<T, 2 * kP>(rows[2 * kP + i], rows[3 * kP + i]));
+    else if constexpr (kPieces == 2) rows[i] = add_neighbours<T, kP>(rows[i], rows[kP + i]);
   }
-  if constexpr (Step > 1) return lane_sums<T, Step / 2>(rows);
+  CLEARSKY_UNROLL
+  for (int64_t i = 0; i < kP; i += 2)
+    rows[i] = interleave<T, 1, false>(rows[i], rows[i + 1]) + interleave<T, 1, true>(rows[i], rows[i + 1]);
+  if constexpr (kP == 4) return interleave<T, 2, false>(rows[0], rows[2]) + interleave<T, 2, true>(rows[0], rows[2]);
   else return rows[0];
 }
 
@@ -44,44 +62,54 @@ struct RowSquare {
   const T* row(int64_t i) const { return x + (std::min)(first + i, count - 1) * cols; }
 };
 
+inline constexpr int64_t kRowsAtOnce = 4;
+
+/// The sums of term(v, i) over the vectors v of row i, for each of kLanes rows: several rows at once, since a row alone
+/// would spend more on its loop than on its sum. Each row's sum is made in the same order.
+/// @param last  made of the last, partial vector of a row, 0 behind its end: term or what sets its other lanes to 0
+template <class T, class Term, class Last>
+inline Vec<T> row_sums(const RowSquare<T>& x, const Term& term, const Last& last) {
+  constexpr int64_t kLane = kLanes<T>, kAtOnce = (std::min)(kRowsAtOnce, kLane);
+  const int64_t whole = x.cols / kLane * kLane, left = x.cols - whole;
+  Vec<T> sums[kLane];
+  CLEARSKY_UNROLL
+  for (int64_t i = 0; i < kLane; i += kAtOnce) {
+    const T* row[kAtOnce];
+    Vec<T> sum[kAtOnce];
+    CLEARSKY_UNROLL
+    for (int64_t k = 0; k < kAtOnce; ++k) {
+      row[k] = x.row(i + k);
+      sum[k] = Vec<T>{};
+    }
+    for (int64_t c = 0; c < whole; c += kLane) {
+      CLEARSKY_UNROLL
+      for (int64_t k = 0; k < kAtOnce; ++k) sum[k] += term(load(row[k] + c), i + k);
+    }
+    CLEARSKY_UNROLL
+    for (int64_t k = 0; k < kAtOnce; ++k)
+      sums[i + k] = left == 0 ? sum[k] : Vec<T>(sum[k] + last(load_partial(row[k] + whole, left), i + k));
+  }
+  return lane_sums<T>(sums);
+}
+
 /// mean and rstd of kLanes rows.
 template <class T>
 inline void row_statistics(const RowSquare<T>& x, T eps, Vec<T>& mean, Vec<T>& rstd) {
   constexpr int64_t kLane = kLanes<T>;
-  const int64_t cols = x.cols;
-  const T scale = T(1) / T(cols);
-  const int64_t whole = cols / kLane * kLane;
-  Vec<T> sums[kLane];
-  CLEARSKY_UNROLL
-  for (int64_t i = 0; i < kLane; ++i) {
-    const T* row = x.row(i);
-    Vec<T> sum{};
-    for (int64_t c = 0; c < whole; c += kLane) sum += load(row + c);
-    if (whole < cols) sum += load_partial(row + whole, cols - whole);
-    sums[i] = sum;
-  }
-  mean = lane_sums<T>(sums) * scale;
+  const T scale = T(1) / T(x.cols);
+  const auto value = [](Vec<T> v, int64_t) { return v; };
+  mean = row_sums(x, value, value) * scale;
   T means[kLane];
   store(means, mean);
-  const Vec<T> keep = lanes_below<T>(cols - whole);
-  CLEARSKY_UNROLL
-  for (int64_t i = 0; i < kLane; ++i) {
-    const T* row = x.row(i);
-    Vec<T> sum{};
-    for (int64_t c = 0; c < whole; c += kLane) {
-      const Vec<T> d = load(row + c) - means[i];
-      sum += d * d;
-    }
-    if (whole < cols) {
-      const Vec<T> d = load_partial(row + whole, cols - whole) - means[i];
-      sum += d * d * keep;
-    }
-    sums[i] = sum;
-  }
-  rstd = T(1) / vec_sqrt<T>(lane_sums<T>(sums) * scale + eps);
+  const Vec<T> keep = lanes_below<T>(x.cols % kLane);
+  const auto square = [&](Vec<T> v, int64_t i) {
+    const Vec<T> d = v - means[i];
+    return Vec<T>(d * d);
+  };
+  rstd =
+      T(1) /
+      vec_sqrt<T>(row_sums(x, square, [&](Vec<T> v, int64_t i) { return Vec<T>(square(v, i) * keep); }) * scale + eps);
 }
-
-inline constexpr int64_t kRowsAtOnce = 4;
 
 /// @param x     (count, cols)
 /// @param n     (count, cols)  written
@@ -115,16 +143,21 @@ template <class T>
         m[k] = splat(means[at]);
         r[k] = splat(roots[at]);
       }
-      for (int64_t c = 0; c < cols; c += kLane) {
-        const int64_t left = cols - c;
-        const Vec<T> g = load_partial(gamma + c, left), b = load_partial(beta + c, left);
+      const auto put = [&](int64_t c, auto&& get, auto&& set) {
+        const Vec<T> g = get(gamma + c), b = get(beta + c);
         CLEARSKY_UNROLL
         for (int64_t k = 0; k < kRowsAtOnce; ++k) {
           // The difference first: x rstd - mean rstd is one operation less, and not 0 where x is the mean.
-          const Vec<T> xhat = (load_partial(from[k] + c, left) - m[k]) * r[k];
-          store_partial(to[k] + c, xhat * g + b, left);
+          const Vec<T> xhat = (get(from[k] + c) - m[k]) * r[k];
+          set(to[k] + c, Vec<T>(xhat * g + b));
         }
-      }
+      };
+      const int64_t whole = cols / kLane * kLane, left = cols - whole;
+      for (int64_t c = 0; c < whole; c += kLane) put(c, load<T>, store<T>);
+      if (left > 0)
+        put(
+            whole, [=](const T* p) { return load_partial(p, left); },
+            [=](T* p, Vec<T> v) { store_partial(p, v, left); });
     }
   }
 }

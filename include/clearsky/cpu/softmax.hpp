@@ -71,10 +71,9 @@ void each_turned_row(const T* const (&x)[N], T* y, int64_t rows, int64_t n, Body
     const Scratch<T> turned(static_cast<int64_t>(N) * size);
     for (int64_t r = begin; r < end; r += kLane) {
       const int64_t count = (std::min)(kLane, end - r);
-      for (size_t k = 0; k < N; ++k)
-        load_turned(x[k] + r * n, count, n, (rows - r) * n, turned.data() + int64_t(k) * size);
+      for (size_t k = 0; k < N; ++k) load_turned(x[k] + r * n, count, n, turned.data() + int64_t(k) * size);
       body(turned.data(), turned.data() + (N - 1) * size);
-      store_turned(turned.data(), count, n, (end - r) * n, y + r * n);
+      store_turned(turned.data(), count, n, y + r * n);
     }
   });
 }

@@ -26,4 +26,19 @@ inline void transpose_square(Vec<T> (&rows)[kLanes<T>]) {
   if constexpr (Step > 1) transpose_square<T, Step / 2>(rows);
 }
 
+/// Elements in 16 bytes: shuffles of a vector that stay within such pieces are the cheapest.
+template <class T>
+inline constexpr int64_t kPiece = 16 / int64_t(sizeof(T));
+
+/// In each piece: units of `Unit` elements, in turn from a and from b, of the pieces' upper or lower halves.
+template <class T, int64_t Unit, bool Upper, int64_t... Lane>
+inline Vec<T> interleave(Vec<T> a, Vec<T> b, std::integer_sequence<int64_t, Lane...>) {
+  constexpr int64_t kP = kPiece<T>, kFrom = Upper ? kP / 2 : 0;
+  return shuffle<T, (Lane / kP * kP + kFrom + Lane % kP / (2 * Unit) * Unit + Lane % Unit +
+                     (Lane / Unit % 2 == 0 ? 0 : kLanes<T>))...>(a, b);
+}
+template <class T, int64_t Unit, bool Upper>
+inline Vec<T> interleave(Vec<T> a, Vec<T> b) {
+  return interleave<T, Unit, Upper>(a, b, std::make_integer_sequence<int64_t, kLanes<T>>{});
+}
 }  // namespace clearsky::cpu::detail

@@ -53,7 +53,7 @@ struct CrossEntropyOp {
   int64_t ignore_index;
   double smoothing, gamma;
 
-  /// Keeps the derivative up to its common factor, which is known only when all pixels have been counted.
+  /// Keeps the derivative up to a common factor: a GPU knows the sum of the weights only when all pixels are done.
   Tensor<T> forward(Saved<T>& saved, const Tensor<T>& logits) const {
     const Tensor<T> x = contiguous(logits);
     const int64_t classes = x.shape().back();
@@ -69,7 +69,9 @@ struct CrossEntropyOp {
     return loss;
   }
   Grads<T, 1> backward(const Saved<T>& saved, const Tensor<T>& g) const {
-    return {map_binary(kName, cpu::fn::Mul{}, saved[0], map_binary(kName, cpu::fn::Mul{}, g, saved[1]))};
+    const Tensor<T> factor = map_binary(kName, cpu::fn::Mul{}, g, saved[1]);
+    if (factor.device() == Device::cpu && factor.item() == T(1)) return {saved[0]};  // of a loss that is the root
+    return {map_binary(kName, cpu::fn::Mul{}, saved[0], factor)};
   }
 };
 
