@@ -18,7 +18,7 @@
 #include "clearsky/cpu/expansion.hpp"
 #include "clearsky/cpu/gemm.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::bfloat16_test {
 namespace {
 
 double rounded(float v) {
@@ -322,4 +322,4 @@ TEST_CASE("direct windows under Autocast: the same bits for any number of thread
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::bfloat16_test

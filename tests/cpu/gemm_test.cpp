@@ -10,7 +10,7 @@
 #include "../tolerance.hpp"
 #include "clearsky/core/tensor.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::gemm_test {
 namespace {
 
 enum class Order { rows, columns };  ///< which dimension of a matrix lies side by side
@@ -145,4 +145,4 @@ TEST_CASE("gemm hands on NaN, and only where it belongs") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::gemm_test

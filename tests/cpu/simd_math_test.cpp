@@ -6,7 +6,7 @@
 
 #include "clearsky/cpu/simd_math.hpp"
 
-namespace clearsky::cpu {
+namespace clearsky::cpu::simd_math_test {
 namespace {
 
 /// The largest error over a dense range, in units in the last place of the result.
@@ -96,4 +96,4 @@ TEST_CASE("vector functions are right to a few units in the last place, and at t
 }
 
 }  // namespace
-}  // namespace clearsky::cpu
+}  // namespace clearsky::cpu::simd_math_test

@@ -11,7 +11,7 @@
 #include "clearsky/core/tensor.hpp"
 #include "clearsky/cpu/conv.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::winograd_test {
 namespace {
 
 /// A 3x3 convolution with stride 1, and its gradient with respect to x, on values of one's own making.
@@ -233,4 +233,4 @@ TEST_CASE("winograd: the gradient of x is the product with the mirrored taps") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::winograd_test

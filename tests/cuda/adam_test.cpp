@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::adam_test {
 namespace {
 
 TEST_CASE("adam step: tensors of any size in one launch, as on the CPU and in double") {
@@ -101,4 +101,4 @@ TEST_CASE("adam step: tensors of any size in one launch, as on the CPU and in do
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::adam_test

@@ -3,7 +3,7 @@
 #include "kernels.hpp"
 #include "precision.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::attention_test {
 namespace {
 
 struct Size {
@@ -353,4 +353,4 @@ TEST_CASE("attention: heads that no tile holds are refused") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::attention_test

@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::carl_test {
 namespace {
 
 struct Size {
@@ -96,4 +96,4 @@ TEST_CASE("CARL: a NaN is not swallowed") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::carl_test

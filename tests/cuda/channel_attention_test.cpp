@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::channel_attention_test {
 namespace {
 
 struct Size {
@@ -186,4 +186,4 @@ TEST_CASE("channel attention: a channel of zeros has no direction, and what cann
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::channel_attention_test

@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::compare_test {
 namespace {
 
 using cuda::Comparison;
@@ -63,4 +63,4 @@ TEST_CASE("comparisons: of floats with NaN, infinity and both zeros, and of inte
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::compare_test

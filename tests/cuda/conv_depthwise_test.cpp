@@ -2,7 +2,7 @@
 
 #include "conv_reference.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::conv_depthwise_test {
 namespace {
 
 ConvSize depthwise(int64_t batch, int64_t height, int64_t width, int64_t channels, int64_t window_height,
@@ -134,4 +134,4 @@ TEST_CASE("conv2d_depthwise: a slot that sums several strips, and images that st
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::conv_depthwise_test

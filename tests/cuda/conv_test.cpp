@@ -2,7 +2,7 @@
 
 #include "conv_reference.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::conv_test {
 namespace {
 
 const ConvSize kSizes[] = {
@@ -180,4 +180,4 @@ TEST_CASE("conv2d: what the kernels' integers cannot count is an error") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::conv_test

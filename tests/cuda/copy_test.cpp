@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::copy_test {
 namespace {
 
 template <class T>
@@ -66,4 +66,4 @@ TEST_CASE("copy: conversions round as on the CPU") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::copy_test

@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::cross_entropy_test {
 namespace {
 
 struct Case {
@@ -167,4 +167,4 @@ TEST_CASE("cross-entropy: more classes than the kernel takes are refused") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::cross_entropy_test

@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::dice_test {
 namespace {
 
 struct Size {
@@ -161,4 +161,4 @@ TEST_CASE("dice loss: more classes than the kernel takes are refused") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::dice_test

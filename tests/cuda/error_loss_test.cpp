@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::error_loss_test {
 namespace {
 
 struct Size {
@@ -142,4 +142,4 @@ TEST_CASE("error losses: weights of 0 give 0, equal arrays a gradient of 0, a Na
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::error_loss_test

@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::fusion_test {
 namespace {
 
 struct Size {
@@ -92,4 +92,4 @@ TEST_CASE("mix: values, reliance and gradients as in double and on the CPU") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::fusion_test

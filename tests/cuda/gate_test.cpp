@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::gate_test {
 namespace {
 
 struct Size {
@@ -67,4 +67,4 @@ TEST_CASE("gates: values and gradients as in double and on the CPU, with and wit
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::gate_test

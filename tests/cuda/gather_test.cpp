@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::gather_test {
 namespace {
 
 struct Size {
@@ -56,4 +56,4 @@ TEST_CASE("gather and its transpose: positions for each element and for all rows
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::gather_test

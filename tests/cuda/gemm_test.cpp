@@ -3,7 +3,7 @@
 #include "kernels.hpp"
 #include "precision.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::gemm_test {
 namespace {
 
 struct Size {
@@ -245,4 +245,4 @@ TEST_CASE("gemm: more blocks than a grid can have are an error, not a wrong resu
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::gemm_test

@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::layer_norm_test {
 namespace {
 
 struct Size {
@@ -159,4 +159,4 @@ TEST_CASE("layer norm backward: as in double, and as on the CPU; sums of rows in
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::layer_norm_test

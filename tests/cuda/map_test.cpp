@@ -4,7 +4,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::map_test {
 namespace {
 
 using cuda::DeviceMap, cuda::MapFunction;
@@ -228,4 +228,4 @@ TEST_CASE("map: what is no number is passed on, and infinities are kept") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::map_test

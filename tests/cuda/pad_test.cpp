@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::pad_test {
 namespace {
 
 struct Size {
@@ -53,4 +53,4 @@ TEST_CASE("pad: every source, as on the CPU; the transpose as in double") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::pad_test

@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::pixel_shuffle_test {
 namespace {
 
 struct Size {
@@ -52,4 +52,4 @@ TEST_CASE("pixel shuffle: a row too long for a grid is refused") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::pixel_shuffle_test

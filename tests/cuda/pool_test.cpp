@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::pool_test {
 namespace {
 
 cuda::PoolSizes sizes(int64_t batch, int64_t height, int64_t width, int64_t channels, int64_t window, int64_t stride,
@@ -135,4 +135,4 @@ TEST_CASE("avg_pool and its transpose: as in double and on the CPU") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::pool_test

@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::prompt_fusion_test {
 namespace {
 
 using Sizes = cuda::PromptFusionSizes;
@@ -230,4 +230,4 @@ TEST_CASE("prompt fusion: what a grid or 32 bits cannot hold is refused") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::prompt_fusion_test

@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::random_test {
 namespace {
 
 // Both halves of the seed and of the stream, which a kernel could swap or leave out.
@@ -110,4 +110,4 @@ TEST_CASE("dropout masks: the CPU's bits; all or none at the ends") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::random_test

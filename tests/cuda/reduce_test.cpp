@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::reduce_test {
 namespace {
 
 struct Size {
@@ -93,4 +93,4 @@ TEST_CASE("extremum: the first of equal ones, a NaN before every number; put and
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::reduce_test

@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::resize_test {
 namespace {
 
 struct Size {
@@ -134,4 +134,4 @@ TEST_CASE("resize: sizes beyond 32 bits are refused") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::resize_test

@@ -15,7 +15,7 @@ __global__ void __launch_bounds__(Threads) add_into(float* y, const float* x, in
 }  // namespace
 }  // namespace clearsky::cuda
 
-namespace clearsky::test {
+namespace clearsky::test::runtime_test {
 namespace {
 
 void add(float* y, const float* x, int64_t count) {
@@ -150,4 +150,4 @@ TEST_CASE("graph: captured work is not done, each replay does it, on memory of i
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::runtime_test

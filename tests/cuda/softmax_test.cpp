@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::softmax_test {
 namespace {
 
 struct Size {
@@ -88,4 +88,4 @@ TEST_CASE("softmax: a NaN spoils its own row only, and minus infinity is a proba
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::softmax_test

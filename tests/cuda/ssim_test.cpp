@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::ssim_test {
 namespace {
 
 struct Size {
@@ -147,4 +147,4 @@ TEST_CASE("SSIM: more images than a grid can have are refused") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::ssim_test

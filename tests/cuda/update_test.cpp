@@ -2,7 +2,7 @@
 
 #include "kernels.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::update_test {
 namespace {
 
 // Tiny ones that share a block, an empty one, one that is left out (index 4), and one of several blocks.
@@ -152,4 +152,4 @@ TEST_CASE("squared norm: in double, in a fixed order; NaN and infinity come thro
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::update_test

@@ -2,7 +2,7 @@
 #include "clearsky/ops/reduce.hpp"
 #include "replay.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::ops_elementwise_replay_test {
 namespace {
 
 template <class T>
@@ -55,4 +55,4 @@ TEST_CASE("golden values: arithmetic, functions, reductions, products") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::ops_elementwise_replay_test

@@ -8,7 +8,7 @@
 #include "clearsky/ops/resize.hpp"
 #include "replay.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::ops_image_replay_test {
 namespace {
 
 Padding padding_of(const std::string& name) {
@@ -84,4 +84,4 @@ TEST_CASE("golden values: convolution, pooling, layout, joining, gathering") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::ops_image_replay_test

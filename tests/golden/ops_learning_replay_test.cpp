@@ -11,7 +11,7 @@
 #include "clearsky/ops/ssim.hpp"
 #include "replay.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::ops_learning_replay_test {
 namespace {
 
 template <class T>
@@ -110,4 +110,4 @@ TEST_CASE("every operation in the golden file is replayed") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::ops_learning_replay_test

@@ -6,6 +6,7 @@
 add_library(clearsky_lens_hooks OBJECT EXCLUDE_FROM_ALL lens/hooks.cpp)
 target_link_libraries(clearsky_lens_hooks PRIVATE clearsky_test_options)
 target_compile_definitions(clearsky_lens_hooks PUBLIC CLEARSKY_SIMT_LENS=1)
+target_compile_options(clearsky_lens_hooks PRIVATE ${optimise_kernels})
 set_target_properties(clearsky_lens_hooks PROPERTIES CXX_EXTENSIONS OFF)
 
 set(clearsky_lens_options -fsanitize=thread -g1 -gdwarf-4)  # addr2line 2.40 mixes up the files of DWARF 5

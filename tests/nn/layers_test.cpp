@@ -5,7 +5,7 @@
 #include "clearsky/nn/dropout.hpp"
 #include "clearsky/nn/norm.hpp"
 
-namespace clearsky::nn {
+namespace clearsky::nn::layers_test {
 namespace {
 
 template <class Module>
@@ -139,4 +139,4 @@ TEST_CASE("MDTA keeps the shape and names its parameters") {
 }
 
 }  // namespace
-}  // namespace clearsky::nn
+}  // namespace clearsky::nn::layers_test

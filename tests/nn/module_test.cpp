@@ -8,7 +8,7 @@
 #include "clearsky/nn/conv2d.hpp"
 #include "clearsky/nn/linear.hpp"
 
-namespace clearsky::nn {
+namespace clearsky::nn::module_test {
 namespace {
 
 struct Block {
@@ -237,4 +237,4 @@ TEST_CASE("layers run, and their gradients arrive at the parameters") {
 }
 
 }  // namespace
-}  // namespace clearsky::nn
+}  // namespace clearsky::nn::module_test

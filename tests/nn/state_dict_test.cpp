@@ -5,7 +5,7 @@
 #include "clearsky/nn/conv2d.hpp"
 #include "clearsky/ops/view.hpp"
 
-namespace clearsky::nn {
+namespace clearsky::nn::state_dict_test {
 namespace {
 
 template <class T = float>
@@ -113,4 +113,4 @@ TEST_CASE("a load that is not strict says what it left alone") {
 }
 
 }  // namespace
-}  // namespace clearsky::nn
+}  // namespace clearsky::nn::state_dict_test

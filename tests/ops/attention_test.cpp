@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::attention_test {
 namespace {
 
 using Real = long double;
@@ -268,4 +268,4 @@ TEST_CASE("window_attention") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::attention_test

@@ -23,7 +23,7 @@
 #include "clearsky/ops/pool.hpp"
 #include "clearsky/ops/restormer.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::bfloat16_test {
 namespace {
 
 using Tensors = std::vector<Tensor<float>>;
@@ -166,4 +166,4 @@ TEST_CASE("bfloat16: a NaN reaches the windows that see it, and no other pixel")
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::bfloat16_test

@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::channel_attention_test {
 namespace {
 
 using Real = long double;
@@ -165,4 +165,4 @@ TEST_CASE("channel_attention does not depend on the size of q and k, and keeps a
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::channel_attention_test

@@ -8,7 +8,7 @@
 #include "clearsky/ops/elementwise.hpp"
 #include "clearsky/ops/reduce.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::compare_test {
 namespace {
 
 /// Every comparison of a and b, element by element, against C++'s own.
@@ -64,4 +64,4 @@ TEST_CASE("comparisons of shapes that do not broadcast") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::compare_test

@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::concat_test {
 namespace {
 
 Expected concat_reference(const Inputs& in, const Attrs& a) {
@@ -79,4 +79,4 @@ TEST_CASE("concat joins labels") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::concat_test

@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::conv2d_test {
 namespace {
 
 Conv2dOptions options_of(const Attrs& a) {
@@ -225,4 +225,4 @@ TEST_CASE("conv2d: NaN reaches exactly the windows that see it") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::conv2d_test

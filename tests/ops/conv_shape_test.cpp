@@ -4,7 +4,7 @@
 
 #include <string>
 
-namespace clearsky::test {
+namespace clearsky::test::conv_shape_test {
 namespace {
 
 template <class Rule>
@@ -83,4 +83,4 @@ TEST_CASE("conv_transpose2d_shape says what is wrong") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::conv_shape_test

@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::conv_transpose2d_test {
 namespace {
 
 ConvTranspose2dOptions options_of(const Attrs& a) {
@@ -78,4 +78,4 @@ TEST_CASE("conv_transpose2d") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::conv_transpose2d_test

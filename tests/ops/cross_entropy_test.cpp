@@ -3,7 +3,7 @@
 #include "../op_spec.hpp"
 #include "clearsky/ops/focal.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::cross_entropy_test {
 namespace {
 
 /// Labels that look like noise; every fifth is ignored when asked for.
@@ -193,4 +193,4 @@ TEST_CASE("cross_entropy does not look at the scores of ignored pixels") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::cross_entropy_test

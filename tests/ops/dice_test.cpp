@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::dice_test {
 namespace {
 
 template <class Label = int64_t>
@@ -67,4 +67,4 @@ TEST_CASE("dice_loss names a label that is no class") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::dice_test

@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::dropout_test {
 namespace {
 
 constexpr Key kKey{7, 3};
@@ -92,4 +92,4 @@ TEST_CASE("dropping with p = 1 gives 0, with p = 0 the input itself") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::dropout_test

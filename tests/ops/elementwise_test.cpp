@@ -1,6 +1,6 @@
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::elementwise_test {
 namespace {
 
 /// The index in an input of element i of the output, where the input was broadcast.
@@ -225,4 +225,4 @@ TEST_CASE("scalars on either side") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::elementwise_test

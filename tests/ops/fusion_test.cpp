@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::fusion_test {
 namespace {
 
 FusionMode mode_of(const Attrs& a) {
@@ -110,4 +110,4 @@ TEST_CASE("prompt_guided_mix: reliance changes nothing else, and inputs without 
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::fusion_test

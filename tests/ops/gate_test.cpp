@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::gate_test {
 namespace {
 
 /// gate(a, b, scale) for each pair of the two halves.
@@ -81,4 +81,4 @@ TEST_CASE("gelu_gate of huge and of NaN values") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::gate_test

@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::gather_test {
 namespace {
 
 /// Positions that look like noise; some come twice, some not at all.
@@ -113,4 +113,4 @@ TEST_CASE("one_hot") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::gather_test

@@ -3,7 +3,7 @@
 #include "../op_spec.hpp"
 #include "clearsky/ops/carl.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::loss_test {
 namespace {
 
 enum Weights { kNone, kPerPixel, kPerElement, kZero };
@@ -153,4 +153,4 @@ TEST_CASE("carl_loss") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::loss_test

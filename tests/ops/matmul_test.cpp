@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::matmul_test {
 namespace {
 
 /// Vectors as one row on the left and one column on the right, batches by their broadcast index.
@@ -120,4 +120,4 @@ TEST_CASE("linear") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::matmul_test

@@ -6,7 +6,7 @@
 #include "clearsky/ops/norm.hpp"
 #include "clearsky/ops/pool.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::naf_test {
 namespace {
 
 /// Inputs: x, then gamma, beta, pointwise, depthwise, attention, project1, scale1, gamma2, beta2, expand2, project2 and
@@ -168,4 +168,4 @@ TEST_CASE("naf_block has its kernels on the CPU alone, and says so") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::naf_test

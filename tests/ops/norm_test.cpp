@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::norm_test {
 namespace {
 
 /// Normalises every group of elements that share group(i), then applies gamma and beta of channel i % C.
@@ -306,4 +306,4 @@ TEST_CASE("l2_normalise of a zero vector is zero, with a finite gradient") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::norm_test

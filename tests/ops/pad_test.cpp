@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::pad_test {
 namespace {
 
 Expected pad_reference(const Inputs& in, const Attrs& a) {
@@ -66,4 +66,4 @@ TEST_CASE("pad") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::pad_test

@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::pixel_shuffle_test {
 namespace {
 
 Expected shuffle_reference(const Inputs& in, const Attrs& attrs) {
@@ -63,4 +63,4 @@ TEST_CASE("pixel_unshuffle takes pixel_shuffle back, for labels too") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::pixel_shuffle_test

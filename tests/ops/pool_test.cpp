@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::pool_test {
 namespace {
 
 Sample sample(Shape x, int64_t window, int64_t stride, int64_t padding, bool check = true) {
@@ -131,4 +131,4 @@ TEST_CASE("global_avg_pool") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::pool_test

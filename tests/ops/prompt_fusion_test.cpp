@@ -4,7 +4,7 @@
 #include "clearsky/ops/conv2d.hpp"
 #include "clearsky/ops/resize.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::prompt_fusion_test {
 namespace {
 
 FusionMode mode_of(const Attrs& a) {
@@ -115,4 +115,4 @@ TEST_CASE("prompt_guided_fusion: values, reliance and every gradient of the oper
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::prompt_fusion_test

@@ -1,6 +1,6 @@
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::reduce_test {
 namespace {
 
 /// The dims of a sample: attributes "a", "b", "c"; none means all.
@@ -205,4 +205,4 @@ TEST_CASE("norm") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::reduce_test

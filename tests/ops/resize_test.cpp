@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::resize_test {
 namespace {
 
 /// The interpolation kernels as functions of the distance to a sample; long double, since a distance that comes from a
@@ -99,4 +99,4 @@ TEST_CASE("resize to a whole multiple does not carry a NaN further than its taps
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::resize_test

@@ -6,7 +6,7 @@
 #include "clearsky/ops/gate.hpp"
 #include "clearsky/ops/norm.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::restormer_test {
 namespace {
 
 /// Inputs of both: x, gamma, beta, pointwise, depthwise, then temperature and projection, or projection.
@@ -215,4 +215,4 @@ TEST_CASE("fused halves of a block keep a NaN near its pixel, or in its image") 
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::restormer_test

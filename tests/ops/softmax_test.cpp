@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::softmax_test {
 namespace {
 
 /// body(i, members): for each element i, the elements of its slice along the sample's dim.
@@ -141,4 +141,4 @@ TEST_CASE("softmax and log_softmax of infinities and NaN, along both directions"
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::softmax_test

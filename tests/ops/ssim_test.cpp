@@ -2,7 +2,7 @@
 
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::ssim_test {
 namespace {
 
 /// The definition, window by window, with variances around the mean of the zero-padded window.
@@ -81,4 +81,4 @@ TEST_CASE("ssim carries a NaN") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::ssim_test

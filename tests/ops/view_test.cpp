@@ -1,6 +1,6 @@
 #include "../op_spec.hpp"
 
-namespace clearsky::test {
+namespace clearsky::test::view_test {
 namespace {
 
 /// The elements in the order that `source(i)` names, i the index in the output.
@@ -119,4 +119,4 @@ TEST_CASE("cast rounds to nearest and carries the gradient") {
 }
 
 }  // namespace
-}  // namespace clearsky::test
+}  // namespace clearsky::test::view_test
