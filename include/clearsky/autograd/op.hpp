@@ -25,7 +25,7 @@
 #include <utility>
 #include <vector>
 
-#include "clearsky/autograd/node.hpp"
+#include "clearsky/autograd/engine.hpp"
 
 namespace clearsky {
 
@@ -129,6 +129,7 @@ template <class Op, class In, class Out>
 inline constexpr OpKind<In> kOpKind = {
     Op::kName, twice_differentiable<Op>(),
     [](const void* op, const Saved<In>& saved, const TensorBase& g, std::span<TensorBase> inputs) {
+      if constexpr (!std::is_same_v<In, Out>) enable_gradients_of<In>();
       auto grads = static_cast<const Op*>(op)->backward(saved, Tensor<Out>::from(g));
       hand_over<In>(Op::kName, grads, inputs);
     },
