@@ -50,11 +50,11 @@ class Saved {
   bool needs(size_t i) const { return i < needs_.size() && needs_[i]; }
 
   /// Keeps a tensor; returns its place for get(). Does nothing when no gradient will be asked for.
-  void keep(const Tensor<T>& t) {
+  [[gnu::noinline]] void keep(const Tensor<T>& t) {
     if (recording()) kept_.push_back({t, t.defined() ? t.storage()->version() : 0, false});
   }
   /// Keeps the output. Apart from keep(), because the output points to the graph, which would then point to itself.
-  void keep_output(const Tensor<T>& y) {
+  [[gnu::noinline]] void keep_output(const Tensor<T>& y) {
     if (recording()) kept_.push_back({y.detach(), y.storage()->version(), true});
   }
 
