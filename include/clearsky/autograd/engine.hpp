@@ -167,18 +167,36 @@ class BackwardPass {
   std::vector<TensorBase> found_;
 };
 
+/// What the engine does to gradients itself, for one element type.
+struct GradientArithmetic {
+  TensorBase (*add)(const TensorBase& sum, const TensorBase& g);
+  TensorBase (*copy)(const TensorBase& g);
+};
+
 template <class T>
 Tensor<T> add_typed(const TensorBase& sum, const TensorBase& g);  // in clearsky/ops/elementwise.hpp
 
-inline TensorBase add_gradients(const TensorBase& sum, const TensorBase& g) {
-  if (sum.dtype() == DType::f64) return add_typed<double>(sum, g);
-  return add_typed<float>(sum, g);
+template <class T>
+inline constexpr GradientArithmetic kGradientArithmetic = {
+    [](const TensorBase& sum, const TensorBase& g) -> TensorBase { return add_typed<T>(sum, g); },
+    [](const TensorBase& g) -> TensorBase { return Tensor<T>::from(g).clone(); }};
+
+/// Of float and of double. The engine knows tensors without their type, and a program that has gradients in one of the
+/// two only would otherwise compile the sum of the other, with every operation that its derivative is made of.
+inline std::atomic<const GradientArithmetic*> gradient_arithmetic[2];
+
+inline std::atomic<const GradientArithmetic*>& gradient_arithmetic_of(DType dtype) {
+  return gradient_arithmetic[dtype == DType::f64 ? 1 : 0];
 }
 
+/// Called before the first gradient of this type: by who starts a pass, and by an operation that changes the type.
 template <class T>
-TensorBase own_copy(const TensorBase& g) {
-  const Tensor<T> typed = Tensor<T>::from(g);
-  return typed.clone();
+void enable_gradients_of() {
+  gradient_arithmetic_of(kDType<T>).store(&kGradientArithmetic<T>, std::memory_order_relaxed);
+}
+
+inline TensorBase add_gradients(const TensorBase& sum, const TensorBase& g) {
+  return gradient_arithmetic_of(sum.dtype()).load(std::memory_order_relaxed)->add(sum, g);
 }
 
 /// The leaf's gradient is its own: nobody else's tensor may change when an optimizer scales it.
@@ -188,7 +206,7 @@ inline void BackwardPass::keep_gradient(Variable& v, const TensorBase& g) const 
   } else if (options_.create_graph || (g.storage()->references() == 1 && g.is_contiguous())) {
     v.grad = g;
   } else {
-    v.grad = g.dtype() == DType::f64 ? own_copy<double>(g) : own_copy<float>(g);
+    v.grad = gradient_arithmetic_of(g.dtype()).load(std::memory_order_relaxed)->copy(g);
   }
 }
 
@@ -256,6 +274,7 @@ void Tensor<T>::retain_grad() const {
 template <class T>
 void Tensor<T>::backward(const Tensor& seed, Retain retain) const {
   detail::check_seed("backward", *this, seed);
+  detail::enable_gradients_of<T>();
   detail::BackwardPass({.retain_graph = retain == Retain::yes}).run(*this, seed);
 }
 
@@ -279,6 +298,7 @@ std::vector<Tensor<T>> grad(const Tensor<T>& y, const std::vector<Tensor<T>>& in
                             CreateGraph create_graph = CreateGraph::no, Retain retain = Retain::no) {
   if (!seed.defined()) seed = detail::unit_seed("grad", y);
   detail::check_seed("grad", y, seed);
+  detail::enable_gradients_of<T>();
   const std::vector<detail::TensorBase> wanted(inputs.begin(), inputs.end());
   const bool twice = create_graph == CreateGraph::yes;
   detail::BackwardPass pass({.retain_graph = twice || retain == Retain::yes, .create_graph = twice, .wanted = wanted});

@@ -17,6 +17,8 @@
 // An operation on a list of tensors takes a std::span<const Tensor<T>> and returns a std::vector<Tensor<T>>.
 
 #include <array>
+#include <cstddef>
+#include <cstring>
 #include <memory>
 #include <new>
 #include <optional>
@@ -25,7 +27,7 @@
 #include <utility>
 #include <vector>
 
-#include "clearsky/autograd/node.hpp"
+#include "clearsky/autograd/engine.hpp"
 
 namespace clearsky {
 
@@ -48,11 +50,11 @@ class Saved {
   bool needs(size_t i) const { return i < needs_.size() && needs_[i]; }
 
   /// Keeps a tensor; returns its place for get(). Does nothing when no gradient will be asked for.
-  void keep(const Tensor<T>& t) {
+  [[gnu::noinline]] void keep(const Tensor<T>& t) {
     if (recording()) kept_.push_back({t, t.defined() ? t.storage()->version() : 0, false});
   }
   /// Keeps the output. Apart from keep(), because the output points to the graph, which would then point to itself.
-  void keep_output(const Tensor<T>& y) {
+  [[gnu::noinline]] void keep_output(const Tensor<T>& y) {
     if (recording()) kept_.push_back({y.detach(), y.storage()->version(), true});
   }
 
@@ -110,6 +112,8 @@ struct OpKind {
   const char* name;
   bool twice_differentiable;
   void (*backward)(const void* op, const Saved<In>& saved, const TensorBase& g, std::span<TensorBase> inputs);
+  size_t bytes;
+  void* (*copy)(const void* op);  // null: its bytes are
   void (*destroy)(void* op);
 };
 
@@ -120,27 +124,46 @@ template <class In>
   for (size_t i = 0; i < inputs.size(); ++i) inputs[i] = std::move(grads[i]);
 }
 
+template <class Op>
+inline constexpr bool kOpIsBytes = std::is_trivially_copyable_v<Op> && alignof(Op) <= alignof(std::max_align_t);
+template <class Op>
+constexpr auto copy_of_op() -> void* (*)(const void*) {
+  if constexpr (kOpIsBytes<Op>) return nullptr;
+  else return [](const void* op) -> void* { return new Op(*static_cast<const Op*>(op)); };
+}
 inline void free_op(void* op) {
   ::operator delete(op);
+}
+template <class Op>
+constexpr auto end_of_op() -> void (*)(void*) {
+  if constexpr (kOpIsBytes<Op>) return free_op;
+  else return [](void* op) { delete static_cast<Op*>(op); };
 }
 
 /// In and Out are element types; they differ for cast only.
 template <class Op, class In, class Out>
 inline constexpr OpKind<In> kOpKind = {
-    Op::kName, twice_differentiable<Op>(),
+    Op::kName,
+    twice_differentiable<Op>(),
     [](const void* op, const Saved<In>& saved, const TensorBase& g, std::span<TensorBase> inputs) {
+      if constexpr (!std::is_same_v<In, Out>) enable_gradients_of<In>();
       auto grads = static_cast<const Op*>(op)->backward(saved, Tensor<Out>::from(g));
       hand_over<In>(Op::kName, grads, inputs);
     },
-    std::is_trivially_destructible_v<Op> ? free_op : [](void* op) { delete static_cast<Op*>(op); }};
+    sizeof(Op),
+    copy_of_op<Op>(),
+    end_of_op<Op>()};
 
 /// The node of one applied operation. It does not know its type: a class for each, with its table and its destructors,
 /// would be a tenth of what a training step takes to compile.
 template <class In>
 class OpNode final : public Node {
  public:
-  /// @param op  made by new; this node's from here on
-  OpNode(const OpKind<In>& kind, void* op) : kind_(kind), op_(op, kind.destroy) {}
+  /// @param op  is copied
+  OpNode(const OpKind<In>& kind, const void* op)
+      : kind_(kind),
+        op_(kind.copy != nullptr ? kind.copy(op) : std::memcpy(::operator new(kind.bytes), op, kind.bytes),
+            kind.destroy) {}
   const char* name() const override { return kind_.name; }
 
   void backward(const TensorBase& g, std::span<TensorBase> inputs) override {
@@ -190,31 +213,47 @@ template <class In>
   node.saved.record_for(&node, std::move(needs));
 }
 
-template <class Out>
-[[gnu::noinline]] void put_behind(Tensor<Out>& y, Pointer<Node> node) {
-  if (y.grad_state()) y = y.detach();  // a forward that returned its input itself
-  variable_for(y).node = std::move(node);
-}
+/// What goes on around one forward. Not inlined: there are fifty in a program.
+template <class T>
+class Recording {
+ public:
+  [[gnu::noinline]] Recording(const OpKind<T>& kind, const void* op, std::span<const TensorBase* const> inputs)
+      : running_(kind.name) {
+    if (!must_record(kind.name, inputs)) return;
+    auto* node = new OpNode<T>(kind, op);
+    node_ = Pointer<Node>(node);
+    connect(*node, inputs);
+    saved_ = &node->saved;
+    guard_.emplace();
+  }
+  [[gnu::noinline]] ~Recording() = default;
+  Recording(const Recording&) = delete;
+  Recording& operator=(const Recording&) = delete;
+
+  Saved<T>& saved() { return *saved_; }
+
+  template <class Out>
+  [[gnu::noinline]] void finish(Tensor<Out>& y) {
+    guard_.reset();
+    if (!node_) return;
+    if (y.grad_state()) y = y.detach();  // a forward that returned its input itself
+    variable_for(y).node = std::move(node_);
+  }
+
+ private:
+  const ProfileOperation running_;
+  Pointer<Node> node_;
+  Saved<T> nothing_;
+  Saved<T>* saved_ = &nothing_;
+  std::optional<NoGrad> guard_;
+};
 
 template <class Op, class T, class Forward>
 auto apply_recorded(const Op& op, std::span<const TensorBase* const> inputs, Forward&& forward) {
-  const ProfileOperation running(Op::kName);
   using Result = decltype(forward(op, std::declval<Saved<T>&>()));
-  using Out = typename Result::value_type;
-  Pointer<Node> owner;
-  Saved<T> nothing;
-  Saved<T>* saved = &nothing;
-  std::optional<NoGrad> guard;
-  if (must_record(Op::kName, inputs)) {
-    auto* node = new OpNode<T>(kOpKind<Op, T, Out>, new Op(op));
-    owner = Pointer<Node>(node);
-    connect(*node, inputs);
-    saved = &node->saved;
-    guard.emplace();
-  }
-  Result y = forward(op, *saved);  // written once: it is the operation itself, inlined
-  guard.reset();
-  if (owner) put_behind(y, std::move(owner));
+  Recording<T> recording(kOpKind<Op, T, typename Result::value_type>, &op, inputs);
+  Result y = forward(op, recording.saved());  // written once: it is the operation itself, inlined
+  recording.finish(y);
   return y;
 }
 

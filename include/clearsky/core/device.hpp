@@ -159,6 +159,12 @@ inline void transfer(void* to, Device to_device, const void* from, Device from_d
   }
 }
 
+[[noreturn, gnu::cold, gnu::noinline]] inline void fail_without_kernel(const char* name, Device device) {
+  CLEARSKY_FAIL(DeviceError, name, ": the tensor is on ", device,
+                ", for which it has no kernel; move the tensor with to(Device::cpu), or include "
+                "clearsky/cuda/backend.hpp and call clearsky::cuda::enable() at the start of main()");
+}
+
 }  // namespace detail
 
 /// One kernel on every device it exists for. Ops call it with a plain struct of pointers and sizes; the CPU slot is
@@ -178,9 +184,8 @@ struct Kernel {
 
   void operator()(Device device, const Args& args) const {
     const Function run = slots[size_t(device)];
-    CLEARSKY_CHECK(DeviceError, run != nullptr, name, ": the tensor is on ", device,
-                   ", for which it has no kernel; move the tensor with to(Device::cpu), or include "
-                   "clearsky/cuda/backend.hpp and call clearsky::cuda::enable() at the start of main()");
+    if (run == nullptr) [[unlikely]]
+      detail::fail_without_kernel(name, device);
     run(args);
   }
 };

@@ -68,6 +68,20 @@ template <class T>
 inline Vec<T> splat(T value) {
   return value - Vec<T>{};  // 0 + value would cost an addition, and turn -0 into 0
 }
+namespace detail {
+// A part of a vector where there are no masks. Not inlined: kernels load and store in hundreds of places.
+template <class T>
+[[gnu::noinline]] Vec<T> load_lanes(const T* p, int64_t count) {
+  Vec<T> v{};
+  std::memcpy(&v, p, size_t(count) * sizeof(T));
+  return v;
+}
+template <class T>
+[[gnu::noinline]] void store_lanes(T* p, Vec<T> v, int64_t count) {
+  std::memcpy(p, &v, size_t(count) * sizeof(T));
+}
+}  // namespace detail
+
 /// The first `count` lanes from p, the others 0. Reads nothing behind p + count.
 template <class T>
 inline Vec<T> load_partial(const T* p, int64_t count) {
@@ -76,9 +90,7 @@ inline Vec<T> load_partial(const T* p, int64_t count) {
   if constexpr (std::is_same_v<T, float>) return _mm512_maskz_loadu_ps(__mmask16((1u << count) - 1), p);
   if constexpr (std::is_same_v<T, double>) return _mm512_maskz_loadu_pd(__mmask8((1u << count) - 1), p);
 #endif
-  Vec<T> v{};
-  std::memcpy(&v, p, size_t(count) * sizeof(T));
-  return v;
+  return detail::load_lanes(p, count);
 }
 /// Writes the first `count` lanes.
 template <class T>
@@ -88,7 +100,7 @@ inline void store_partial(T* p, Vec<T> v, int64_t count) {
   if constexpr (std::is_same_v<T, float>) return _mm512_mask_storeu_ps(p, __mmask16((1u << count) - 1), v);
   if constexpr (std::is_same_v<T, double>) return _mm512_mask_storeu_pd(p, __mmask8((1u << count) - 1), v);
 #endif
-  std::memcpy(p, &v, size_t(count) * sizeof(T));
+  detail::store_lanes(p, v, count);
 }
 
 /// mask ? a : b, lane by lane; mask from a comparison.

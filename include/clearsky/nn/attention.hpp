@@ -99,7 +99,7 @@ struct Mdta {
   Conv2d<T> qkv, qkv_depthwise, projection;
   Parameter<T> temperature;  ///< (heads)
 
-  Mdta(int64_t channels, int64_t heads)
+  [[gnu::cold]] Mdta(int64_t channels, int64_t heads)
       : qkv(pointwise_conv2d<T>(channels, 3 * channels)),
         qkv_depthwise(depthwise_conv2d<T>(3 * channels)),
         projection(pointwise_conv2d<T>(channels, channels)),

@@ -20,7 +20,8 @@ struct Conv2d {
 
   /// An absent layer: it has no parameters, and cannot be called.
   Conv2d() = default;
-  Conv2d(int64_t inputs, int64_t outputs, int64_t window, const Conv2dOptions& opt = {}, Bias with_bias = Bias::yes)
+  [[gnu::cold]] Conv2d(int64_t inputs, int64_t outputs, int64_t window, const Conv2dOptions& opt = {},
+                       Bias with_bias = Bias::yes)
       : options(opt) {
     CLEARSKY_CHECK(ValueError, inputs > 0 && outputs > 0 && window > 0 && opt.groups > 0, "Conv2d: ", inputs,
                    " inputs, ", outputs, " outputs, a window of ", window, " and ", opt.groups,

@@ -16,7 +16,7 @@ struct Linear {
 
   /// An absent layer: it has no parameters, and cannot be called.
   Linear() = default;
-  Linear(int64_t inputs, int64_t outputs, Bias with_bias = Bias::yes) {
+  [[gnu::cold]] Linear(int64_t inputs, int64_t outputs, Bias with_bias = Bias::yes) {
     CLEARSKY_CHECK(ValueError, inputs > 0 && outputs > 0, "Linear: ", inputs, " inputs and ", outputs,
                    " outputs; both must be at least 1");
     weight = Parameter<T>({outputs, inputs}, init::fan_in_uniform(inputs));

@@ -15,9 +15,11 @@
 //     };
 //
 // That list is the only place where names are born: weight files, optimizers, freezing, summaries, start values and
-// profiles all take the same walk over it. A part is a Parameter, a Buffer, a module, or a vector, array or optional of
-// modules; elements of lists are named by their number.
+// profiles all take the same walk over it. A part is a Parameter, a Buffer, a module, or a List, vector, array or
+// optional of modules; elements of lists are named by their number.
 
+#include <memory>
+#include <new>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -45,15 +47,16 @@ struct Parameter {
   Tensor<T> value;
   Initial initial;
 
-  Parameter() = default;
+  // Not inlined, as moving is not: a block has a dozen.
+  [[gnu::noinline]] Parameter() = default;
   /// Filled by its rule from one fixed key, so that a layer on its own works at once; initialise() gives each parameter
   /// of a module numbers of its own.
   Parameter(const Shape& shape, const Initial& rule) : value(shape), initial(rule) {
     fill_initial(value, initial, Key{});
     value.set_requires_grad();
   }
-  [[gnu::noinline]] Parameter(Parameter&&) noexcept = default;  // a block moves a dozen
-  Parameter& operator=(Parameter&&) noexcept = default;
+  [[gnu::noinline]] Parameter(Parameter&&) noexcept = default;
+  [[gnu::noinline]] Parameter& operator=(Parameter&&) noexcept = default;
 
   bool defined() const { return value.defined(); }
 };
@@ -73,6 +76,43 @@ struct Buffer {
   Buffer& operator=(Buffer&&) noexcept = default;
 
   bool defined() const { return value.defined(); }
+};
+
+/// Modules of one kind, as many as they are made with. A std::vector would do as well, but for what it compiles to move
+/// them when it grows: a hundred lines of machine code for each parameter of a block.
+template <class Module>
+class List {
+ public:
+  List() = default;
+  /// @param make  from a place 0 .. count - 1 to the module there
+  template <class Make>
+  [[gnu::cold]] List(int64_t count, Make&& make) : List() {
+    memory_.reset(static_cast<Module*>(::operator new(size_t(count) * sizeof(Module))));
+    for (int64_t i = 0; i < count; ++i, ++size_) new (memory_.get() + i) Module(make(i));
+  }
+  List(List&& other) noexcept : size_(std::exchange(other.size_, 0)), memory_(std::move(other.memory_)) {}
+  List& operator=(List&& other) noexcept {
+    std::swap(size_, other.size_);
+    std::swap(memory_, other.memory_);
+    return *this;
+  }
+  ~List() { std::destroy(begin(), end()); }
+
+  size_t size() const { return size_; }
+  bool empty() const { return size_ == 0; }
+  Module* begin() { return memory_.get(); }
+  Module* end() { return begin() + size_; }
+  const Module* begin() const { return memory_.get(); }
+  const Module* end() const { return begin() + size_; }
+  Module& operator[](size_t i) { return begin()[i]; }
+  const Module& operator[](size_t i) const { return begin()[i]; }
+
+ private:
+  struct Free {
+    void operator()(Module* memory) const { ::operator delete(memory); }
+  };
+  size_t size_ = 0;
+  std::unique_ptr<Module, Free> memory_;
 };
 
 /// A parameter's name and its tensor, a handle on the same elements and the same gradient.

@@ -14,7 +14,7 @@ struct LayerNorm {
   double eps = 1e-5;
 
   LayerNorm() = default;
-  explicit LayerNorm(int64_t channels, double epsilon = 1e-5)
+  [[gnu::cold]] explicit LayerNorm(int64_t channels, double epsilon = 1e-5)
       : weight({channels}, init::constant(1)), bias({channels}, init::constant(0)), eps(epsilon) {}
 
   Tensor<T> operator()(const Tensor<T>& x) const {

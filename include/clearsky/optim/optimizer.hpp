@@ -88,8 +88,8 @@ class Optimizer {
     std::vector<Tensor<T>> state = {};  // of the parameter's shape, zero at first
   };
 
-  Optimizer(const char* name, std::vector<Group<T>> groups, double weight_decay,
-            const std::vector<const char*>& state_names)
+  [[gnu::cold]] Optimizer(const char* name, std::vector<Group<T>> groups, double weight_decay,
+                          const std::vector<const char*>& state_names)
       : name_(name), state_names_(state_names) {
     std::set<std::string> seen;
     int64_t given = 0;

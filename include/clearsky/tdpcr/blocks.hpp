@@ -35,7 +35,7 @@ struct FeedForward {
   nn::Conv2d<T> expand, depthwise, project;
 
   /// @param hidden  g C, the channels between gate and output
-  FeedForward(int64_t channels, int64_t hidden)
+  [[gnu::cold]] FeedForward(int64_t channels, int64_t hidden)
       : expand(nn::pointwise_conv2d<T>(channels, 2 * hidden)),
         depthwise(nn::depthwise_conv2d<T>(2 * hidden)),
         project(nn::pointwise_conv2d<T>(hidden, channels)) {}
@@ -65,7 +65,7 @@ struct RestormerBlock {
   nn::Mdta<T> attention;
   FeedForward<T> feed_forward;
 
-  RestormerBlock(int64_t channels, int64_t heads, double expansion = 2)
+  [[gnu::cold]] RestormerBlock(int64_t channels, int64_t heads, double expansion = 2)
       : norm1(channels),
         norm2(channels),
         attention(channels, heads),
@@ -117,7 +117,7 @@ struct NafBlock {
   nn::Conv2d<T> expand1, depthwise, channel_attention, project1, expand2, project2;
   nn::Parameter<T> beta, gamma;  ///< (channels)
 
-  explicit NafBlock(int64_t channels)
+  [[gnu::cold]] explicit NafBlock(int64_t channels)
       : norm1(channels),
         norm2(channels),
         expand1(nn::pointwise_conv2d<T>(channels, 2 * channels)),
@@ -179,17 +179,16 @@ struct NafBlock {
 /// naf, one of which is empty.
 template <class T = float>
 struct Blocks {
-  std::vector<RestormerBlock<T>> restormer;
-  std::vector<NafBlock<T>> naf;
+  nn::List<RestormerBlock<T>> restormer;
+  nn::List<NafBlock<T>> naf;
   bool recompute = false;
 
-  Blocks(const Config& config, int64_t level, int64_t count) : recompute(config.checkpoint_blocks) {
+  [[gnu::cold]] Blocks(const Config& config, int64_t level, int64_t count) : recompute(config.checkpoint_blocks) {
     const int64_t channels = config.channels(level);
-    for (int64_t i = 0; i < count; ++i) {
-      if (config.block == Block::restormer)
-        restormer.emplace_back(channels, config.heads[size_t(level)], config.expansion);
-      else naf.emplace_back(channels);
-    }
+    if (config.block == Block::restormer)
+      restormer = {count,
+                   [&](int64_t) { return RestormerBlock<T>(channels, config.heads[size_t(level)], config.expansion); }};
+    else naf = {count, [&](int64_t) { return NafBlock<T>(channels); }};
   }
 
   Tensor<T> operator()(Tensor<T> x) const {

@@ -21,7 +21,8 @@ struct DecoderLevel {
   Blocks<T> blocks;
   nn::Conv2d<T> up, merge;
 
-  DecoderLevel(const Config& config, int64_t level) : blocks(config, level, config.decoder_blocks[size_t(level)]) {
+  [[gnu::cold]] DecoderLevel(const Config& config, int64_t level)
+      : blocks(config, level, config.decoder_blocks[size_t(level)]) {
     const int64_t channels = config.channels(level);
     if (level > 0) up = nn::pointwise_conv2d<T>(channels, 2 * channels);
     if (config.skips == Skips::concat && level + 1 < kLevels) merge = nn::pointwise_conv2d<T>(2 * channels, channels);
@@ -44,14 +45,14 @@ struct DecoderLevel {
 template <class T = float>
 struct Decoder {
   using value_type = T;
-  std::vector<DecoderLevel<T>> levels;
+  nn::List<DecoderLevel<T>> levels;
   nn::Conv2d<T> head;  ///< to the optical bands
   Skips skips;
 
-  explicit Decoder(const Config& config)
-      : head(config.width, config.optical_bands, 3, {.padding = 1}), skips(config.skips) {
-    for (int64_t l = 0; l < kLevels; ++l) levels.emplace_back(config, l);
-  }
+  [[gnu::cold]] explicit Decoder(const Config& config)
+      : levels(kLevels, [&](int64_t l) { return DecoderLevel<T>(config, l); }),
+        head(config.width, config.optical_bands, 3, {.padding = 1}),
+        skips(config.skips) {}
 
   /// The fused features of all depths to the decoder's own; head(features[0]) is the image. Takes the features along,
   /// so that each one's memory is free as soon as it has been used (and backward does not want it).

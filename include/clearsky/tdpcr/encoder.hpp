@@ -15,7 +15,7 @@ struct EncoderLevel {
   Blocks<T> blocks;
   nn::Conv2d<T> down;
 
-  EncoderLevel(const Config& config, int64_t level, int64_t count) : blocks(config, level, count) {
+  [[gnu::cold]] EncoderLevel(const Config& config, int64_t level, int64_t count) : blocks(config, level, count) {
     const int64_t channels = config.channels(level);
     if (level + 1 < kLevels) down = nn::Conv2d<T>(channels, channels / 2, 3, {.padding = 1}, nn::Bias::no);
   }
@@ -38,11 +38,11 @@ template <class T = float>
 struct Encoder {
   using value_type = T;
   nn::Conv2d<T> stem;
-  std::vector<EncoderLevel<T>> levels;
+  nn::List<EncoderLevel<T>> levels;
 
-  Encoder(const Config& config, int64_t bands, const PerLevel& blocks) : stem(bands, config.width, 3, {.padding = 1}) {
-    for (int64_t l = 0; l < kLevels; ++l) levels.emplace_back(config, l, blocks[size_t(l)]);
-  }
+  [[gnu::cold]] Encoder(const Config& config, int64_t bands, const PerLevel& blocks)
+      : stem(bands, config.width, 3, {.padding = 1}),
+        levels(kLevels, [&](int64_t l) { return EncoderLevel<T>(config, l, blocks[size_t(l)]); }) {}
 
   template <class Visit>
   void each_part(Visit&& visit) {

@@ -31,7 +31,8 @@ struct ChannelContext {
   nn::Linear<T> hidden, output;
 
   ChannelContext() = default;
-  explicit ChannelContext(int64_t channels) : hidden(2 * channels, channels / 4), output(channels / 4, channels) {}
+  [[gnu::cold]] explicit ChannelContext(int64_t channels)
+      : hidden(2 * channels, channels / 4), output(channels / 4, channels) {}
 
   /// @return (N, 1, 1, C)
   Tensor<T> operator()(const Tensor<T>& optical, const Tensor<T>& sar) const {
@@ -55,7 +56,7 @@ struct SpatialBias {
   nn::Conv2d<T> project, depthwise;
 
   SpatialBias() = default;
-  SpatialBias(int64_t channels, int64_t prompt_channels)
+  [[gnu::cold]] SpatialBias(int64_t channels, int64_t prompt_channels)
       : project(nn::pointwise_conv2d<T>(channels + prompt_channels + 1, channels)),
         depthwise(nn::depthwise_conv2d<T>(channels, 3, nn::Bias::yes)) {
     depthwise.bias = nn::Parameter<T>({channels}, nn::init::constant(-2));
@@ -114,7 +115,7 @@ struct FusionBlock {
   nn::Conv2d<T> sar;
   nn::Conv2d<T> mix;
 
-  FusionBlock(Fusion fusion, int64_t channels, int64_t prompt_channels) : kind(fusion) {
+  [[gnu::cold]] FusionBlock(Fusion fusion, int64_t channels, int64_t prompt_channels) : kind(fusion) {
     if (gated()) {
       context = ChannelContext<T>(channels);
       norm = nn::LayerNorm<T>(channels);

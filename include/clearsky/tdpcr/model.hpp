@@ -38,15 +38,16 @@ struct Model {
 
   /// Start values from `seed`.
   /// @throws ConfigError when the configuration makes no network
-  explicit Model(const Config& configuration = {}, uint64_t seed = 1)
+  [[gnu::cold]] explicit Model(const Config& configuration = {}, uint64_t seed = 1)
       : config_(checked(configuration)),
         prompt_generator(config_),
         optical_encoder(config_, config_.optical_bands, config_.optical_blocks),
         decoder(config_) {
     if (config_.uses_sar()) {
       sar_encoder.emplace(config_, config_.sar_bands, config_.sar_blocks);
-      for (int64_t l = 0; l < kLevels; ++l)
-        fusion.emplace_back(config_.fusion, config_.channels(l), config_.prompt_channels);
+      fusion = {kLevels, [&](int64_t l) {
+                  return FusionBlock<T>(config_.fusion, config_.channels(l), config_.prompt_channels);
+                }};
     }
     if (config_.segmentation) segmentation_decoder.emplace(config_);
     nn::initialise(*this, seed);
@@ -204,7 +205,7 @@ struct Model {
   PromptGenerator<T> prompt_generator;
   Encoder<T> optical_encoder;
   std::optional<Encoder<T>> sar_encoder;  ///< absent for fusion = none
-  std::vector<FusionBlock<T>> fusion;     ///< one per level; none for fusion = none
+  nn::List<FusionBlock<T>> fusion;        ///< one per level; none for fusion = none
   Decoder<T> decoder;
   std::optional<SegmentationDecoder<T>> segmentation_decoder;
 };

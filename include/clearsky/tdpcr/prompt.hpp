@@ -35,7 +35,7 @@ struct PromptGenerator {
   nn::Parameter<T> bank;        ///< (K, S, S, C_p)
   nn::Linear<T> mixing;
 
-  explicit PromptGenerator(const Config& config) {
+  [[gnu::cold]] explicit PromptGenerator(const Config& config) {
     const int64_t hidden = config.prompt_hidden, components = config.prompt_components;
     if (config.prompt == Prompt::mixture) {
       conv1 = nn::Conv2d<T>(config.optical_bands, hidden, 3, {.stride = 2, .padding = 1});

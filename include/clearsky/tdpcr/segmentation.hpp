@@ -19,7 +19,7 @@ struct SegmentationDecoder {
   nn::Conv2d<T> refine;  ///< 3x3
   nn::Conv2d<T> classifier;
 
-  explicit SegmentationDecoder(const Config& config)
+  [[gnu::cold]] explicit SegmentationDecoder(const Config& config)
       : fuse(nn::pointwise_conv2d<T>(kLevels * config.segmentation_width, config.segmentation_width)),
         norm(config.segmentation_width),
         refine(config.segmentation_width, config.segmentation_width, 3, {.padding = 1}),
