@@ -53,9 +53,10 @@ struct Conv2dOp {
     return y;
   }
   Grads<T, 3> backward(const Saved<T>& saved, const Tensor<T>& g) const {
-    return {saved.needs(0) ? apply(Conv2dDataGradientOp<T>{shape}, g, saved[1]) : Tensor<T>(),
-            saved.needs(1) ? apply(Conv2dWeightGradientOp<T>{shape}, saved[0], g) : Tensor<T>(),
-            saved.needs(2) ? sum(g, {0, 1, 2}) : Tensor<T>()};
+    // dx last: the caches still hold it when the operation before reads it.
+    const Tensor<T> dw = saved.needs(1) ? apply(Conv2dWeightGradientOp<T>{shape}, saved[0], g) : Tensor<T>();
+    const Tensor<T> dbias = saved.needs(2) ? sum(g, {0, 1, 2}) : Tensor<T>();
+    return {saved.needs(0) ? apply(Conv2dDataGradientOp<T>{shape}, g, saved[1]) : Tensor<T>(), dw, dbias};
   }
 };
 
