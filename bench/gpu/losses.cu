@@ -36,7 +36,15 @@ void measure_class_losses(Harness& h, int64_t rows, int64_t classes, const char*
        bound(double(classes))},
       {loss, scale, d, invalid},
       [&](Stream t) { cross_entropy(c(kDevice), cross_entropy_room.data(), invalid.device(), t); },
-      [&] { cpu::cross_entropy(c(kHost)); });
+      [&] {
+        const CrossEntropy<Label> host = c(kHost);
+        cpu::cross_entropy(host);
+        double weights = 0;  // the CPU has their sum in d, the device in the scale
+        for (int64_t i = 0; i < rows; ++i)
+          if (int64_t(host.label[i]) != kIgnored) weights += double(host.class_weight[host.label[i]]);
+        for (int64_t i = 0; i < count; ++i) host.d[i] = float(double(host.d[i]) * weights);
+        *host.scale = float(1 / weights);
+      });
   const auto f = [&](Side at) {
     return DiceForward<Label>{at(x), at(label), at(loss), at(p), at(slopes), at(invalid), rows, classes, kIgnored, 1};
   };
