@@ -24,6 +24,20 @@ TEST_CASE("Shape: sizes, text, equality") {
   CHECK(Shape(std::vector<int64_t>{1, 2}) == Shape{1, 2});
 }
 
+[[gnu::noinline]] Shape empty_cube() {
+  return {2, 2, 2, 0};
+}
+[[gnu::noinline]] Shape pair_and_empty() {
+  return {3, 3, 0, 0};
+}
+
+// Compiled with -O2, at which g++ 12 with AVX-512 made (2, 2, 2, 2) of the first.
+TEST_CASE("Shape: a last size of 0 is kept behind equal ones") {
+  CHECK(to_text(empty_cube()) == "(2, 2, 2, 0)");
+  CHECK(empty_cube().numel() == 0);
+  CHECK(to_text(pair_and_empty()) == "(3, 3, 0, 0)");
+}
+
 TEST_CASE("Shape: insert, erase, push_back") {
   Shape s{2, 4};
   s.insert(1, 3);

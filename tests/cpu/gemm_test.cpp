@@ -95,13 +95,21 @@ TEST_CASE_TEMPLATE("gemm is the product for every remainder of a tile", T, float
 TEST_CASE_TEMPLATE("gemm is the product across its blocks", T, float, double) {
   for (Order a : {Order::rows, Order::columns})
     for (Order b : {Order::rows, Order::columns}) {
-      compare_with_definition<T>({1, 1100, 40, 40, a, b, true});  // several blocks of rows
-      compare_with_definition<T>({1, 40, 300, 70, a, b, true});   // blocks of columns, the last panel narrow
-      compare_with_definition<T>({1, 9, 50, 2100, a, b, true});   // several passes over the sum; as a long sum, too
+      compare_with_definition<T>({1, 1100, 40, 40, a, b, true});    // several blocks of rows
+      compare_with_definition<T>({1, 40, 300, 70, a, b, true});     // blocks of columns, the last panel narrow
+      compare_with_definition<T>({1, 9, 50, 2100, a, b, true});     // several passes over the sum; as a long sum, too
       compare_with_definition<T>({1, 300, 260, 2100, a, b, true});  // several passes and too large for a long sum
-      compare_with_definition<T>({3, 20, 33, 17, a, b, true});    // a few products
-      compare_with_definition<T>({70, 9, 5, 6, a, b});            // many
+      compare_with_definition<T>({3, 20, 33, 17, a, b, true});      // a few products
+      compare_with_definition<T>({70, 9, 5, 6, a, b});              // many
       compare_with_definition<T>({5, 30, 20, 10, a, b, true, true});
+    }
+}
+
+TEST_CASE_TEMPLATE("gemm is the product for long sums that are read in place", T, float, double) {
+  for (int64_t m : {1, 11, 64})
+    for (int64_t n : {16, 32, 48}) {
+      compare_with_definition<T>({1, m, n, 2100, Order::columns, Order::rows, true});
+      compare_with_definition<T>({1, m, n, 2048 + 1024 + 1, Order::columns, Order::rows});
     }
 }
 
@@ -118,7 +126,7 @@ TEST_CASE("gemm with a size of zero") {
 TEST_CASE("gemm gives the same bits for any number of threads") {
   const int64_t before = threads();
   for (const Problem& p : {Problem{1, 1100, 40, 40}, Problem{1, 40, 300, 70, Order::columns}, Problem{70, 9, 5, 6},
-                           Problem{1, 48, 20, 9000, Order::columns}}) {
+                           Problem{1, 48, 20, 9000, Order::columns}, Problem{1, 48, 32, 9000, Order::columns}}) {
     INFO(p.text());
     std::vector<float> first;
     for (int64_t count : {1, 2, 3, 5}) {

@@ -153,8 +153,6 @@ void panel_apply(const T* a, int64_t n, int64_t width, const T* s, T* c, bool ad
       {a, 1, width, s, kTileColumns<T>, 0, n, c, kTileColumns<T>, kTileColumns<T>, 1, &kNoOffset, nullptr, add}, width);
 }
 
-inline constexpr double kLog2E = 1.44269504088896340736, kLn2 = 0.69314718055994530942;
-
 /// s (n, panel) <- 2^(s - top), where `top` is raised to the new largest score and `total` grows by the sum; `y`
 /// (width, panel), the sum so far, is scaled to the new top.
 template <class T>

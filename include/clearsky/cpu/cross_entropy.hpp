@@ -12,6 +12,7 @@
 #include "clearsky/core/memory.hpp"
 #include "clearsky/core/threads.hpp"
 #include "clearsky/cpu/class_rows.hpp"
+#include "clearsky/cpu/simd_math.hpp"
 
 namespace clearsky::cpu {
 
@@ -186,7 +187,7 @@ void cross_entropy(const CrossEntropy<T, Label>& p) {
             const Vec<T> top = shifts[v];
             Vec<T> sum{};
             for (int64_t c = 0; c < classes; ++c) {
-              const Vec<T> power = vec_exp2_flushed<T>((load(x + c * kLane) - top) * T(1.44269504088896340736));
+              const Vec<T> power = vec_exp2_flushed<T>((load(x + c * kLane) - top) * T(detail::kLog2E));
               sum += power;
               store(x + c * kLane, power);
             }

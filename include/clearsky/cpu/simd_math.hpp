@@ -14,6 +14,8 @@
 namespace clearsky::cpu {
 namespace detail {
 
+inline constexpr double kLog2E = 1.44269504088896340736, kLn2 = 0.69314718055994530942;
+
 template <class To, class From>
 inline To reinterpret_lanes(From v) {
   static_assert(sizeof(To) == sizeof(From));
@@ -64,7 +66,7 @@ inline Vec<T> vec_exp(Vec<T> x) {
   using F = detail::Float<T>;
   // Beyond these the result is 0 or infinity anyway. NaN fails both comparisons.
   x = vec_min<T>(splat(F::kExpHigh), vec_max<T>(splat(F::kExpLow), x));
-  const Vec<T> shifted = x * T(1.44269504088896340736) + F::kRoundMagic;
+  const Vec<T> shifted = x * T(detail::kLog2E) + F::kRoundMagic;
   const Vec<T> whole = shifted - F::kRoundMagic;
   const Vec<T> r = (x - whole * F::kLn2High) - whole * F::kLn2Low;
   Vec<T> y;
@@ -254,7 +256,7 @@ inline void vec_normal(Vec<T> x, Vec<T>& distribution, Vec<T>& density) {
   if constexpr (sizeof(T) == 4 && !kErfByTable) {
     const Vec<T> b = x < Vec<T>{} ? -x : x, y = T(-0.5) * x * x;
     // e^y; one power of two is enough, since what would be below 2^-125 is taken as 0.
-    const Vec<T> shifted = y * T(1.44269504088896340736) + detail::Float<T>::kRoundMagic;
+    const Vec<T> shifted = y * T(detail::kLog2E) + detail::Float<T>::kRoundMagic;
     const Vec<T> whole = shifted - detail::Float<T>::kRoundMagic;
     const Vec<T> r = (y - whole * detail::Float<T>::kLn2High) - whole * detail::Float<T>::kLn2Low;
     const Vec<T> fraction = detail::polynomial(

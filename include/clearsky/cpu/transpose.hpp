@@ -41,4 +41,5 @@ template <class T, int64_t Unit, bool Upper>
 inline Vec<T> interleave(Vec<T> a, Vec<T> b) {
   return interleave<T, Unit, Upper>(a, b, std::make_integer_sequence<int64_t, kLanes<T>>{});
 }
+
 }  // namespace clearsky::cpu::detail
