@@ -2,6 +2,7 @@
 // Batches, made ahead of time on a background thread. What a batch holds depends on the seed and the step alone.
 
 #include <algorithm>
+#include <bit>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -125,7 +126,7 @@ class Loader {
       rehearsal_handles_.clear();
     }
     if (options_.prefetch == 0) {
-      Batch batch = make(step_);
+      Batch batch = make(step_, options_.augment);
       ++step_;
       return batch;
     }
@@ -168,16 +169,16 @@ class Loader {
     return order_[size_t(position % n)];
   }
 
-  Batch make(int64_t step) {
+  Batch make(int64_t step, const AugmentOptions& options) {
     samples_.clear();
     for (int64_t i = 0; i < options_.batch_size; ++i) {
       const int64_t position = step * options_.batch_size + i;
       const Key key = Key{options_.seed}.at(kAugment, uint64_t(position));
-      samples_.push_back(augment(dataset_->load(sample_at(position)), key, options_.augment));
+      samples_.push_back(augment(dataset_->load(sample_at(position)), key, options));
       const Key mix = key.at(kMix);
-      if (mix.uniform(0) < options_.augment.mix_probability && !samples_.back().labels.defined()) {
+      if (mix.uniform(0) < options.mix_probability && !samples_.back().labels.defined()) {
         const Sample partner = dataset_->load(mix.integer(1, dataset_->size()));
-        mix_samples(samples_.back(), augment(partner, mix.at(1), options_.augment), mix.at(2));
+        mix_samples(samples_.back(), augment(partner, mix.at(1), options), mix.at(2));
       }
     }
     Batch batch = make_batch(samples_);
@@ -196,11 +197,15 @@ class Loader {
     const clearsky::detail::PoolOfThread memory{clearsky::detail::PoolOfThread::kDataPool};
     std::vector<Workspace<char>> small;
     // The lattices of simulated clouds have sizes that are drawn: a few blocks of every small size.
-    for (size_t bytes = 64; bytes <= 16384; bytes += (bytes / 8 + 63) / 64 * 64)
+    for (size_t bytes = 64; bytes <= 16384; bytes += (std::max)(size_t(64), std::bit_floor(bytes) / 8))
       for (int i = 0; i < 4; ++i) small.emplace_back(bytes);
     small.clear();
+    // What only some samples draw takes memory on top: here all of them draw it, since one day they may.
+    AugmentOptions all = options_.augment;
+    if (all.simulate_probability > 0) all.simulate_probability = 1;
+    if (all.mix_probability > 0) all.mix_probability = 1;
     try {
-      for (int64_t i = 0; i < options_.prefetch + 2; ++i) rehearsal_.push_back(make(step_ + i));
+      for (int64_t i = 0; i < options_.prefetch + 2; ++i) rehearsal_.push_back(make(step_ + i, all));
     } catch (...) {
       samples_.clear();  // a sample that cannot be read is the business of the next() that asks for it
     }
@@ -232,7 +237,7 @@ class Loader {
       if (stopping_) return;
       lock.unlock();
       try {
-        Batch batch = make(making_);
+        Batch batch = make(making_, options_.augment);
         lock.lock();
         ready_.push_back(std::move(batch));
         ++making_;
