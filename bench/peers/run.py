@@ -184,6 +184,22 @@ def measure(row: dict, threads: int, machine: dict, peers: list[Peer], old: str 
     return result | {"measured": time.strftime("%Y-%m-%d %H:%M"), "others": round(others, 3)}
 
 
+def thread_gain(row: dict, ours: Peer, quick: bool) -> dict:
+    """One thread and two of ours, in turns: rows of one run are minutes apart, in which a shared machine drifts."""
+    servers = {threads: ours.start() for threads in (1, 2)}
+    first = {threads: server.times(row["name"], threads, 1, WARM_MS) for threads, server in servers.items()}
+    rounds, repeats, warm_ms = plan(row["kind"], first[2][0], False)
+    times: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range((rounds + 1) // 2 if quick else rounds):
+        for threads, server in servers.items():
+            times[threads] += server.times(row["name"], threads, repeats, warm_ms)
+    for server in servers.values():
+        server.close()
+    one, two = summary(times[1]), summary(times[2])
+    return {"name": row["name"], "one_thread": one, "two_threads": two, "gain": round(one["ms"] / two["ms"], 3),
+            "measured": time.strftime("%Y-%m-%d %H:%M")}
+
+
 def exponent(points: list[tuple[float, float]]) -> float:
     """The slope of a line through log y over log x."""
     xs, ys = [math.log(x) for x, _ in points], [math.log(y) for _, y in points]
@@ -269,7 +285,8 @@ def merged(data: dict, before: dict) -> dict:
     left_out = [name for name in dict.fromkeys(before["left_out"] + data["left_out"]) if name not in have]
     made_by = data["made_by"] | {"peers": before["made_by"].get("peers", {}) | data["made_by"]["peers"],
                                  "minutes": round(before["made_by"]["minutes"] + data["made_by"]["minutes"], 1)}
-    return {"made_by": made_by, "machine": machine, "rows": rows, "left_out": left_out}
+    gains = {r["name"]: r for r in [*before.get("thread_gain", []), *data["thread_gain"]]}
+    return {"made_by": made_by, "machine": machine, "rows": rows, "left_out": left_out, "thread_gain": [*gains.values()]}
 
 
 def main() -> None:
@@ -306,14 +323,14 @@ def main() -> None:
     rows = [r for r in listed["rows"] if re.search(options.only, r["name"])]
     # What is small first: a run that is cut off has most of it.
     rows.sort(key=lambda r: r["kind"] in (*MODELS, "scaling"))
-    results, left_out, memory = [], [], {}
+    results, left_out, memory, gains = [], [], {}, []
     machine = ask([options.ours, "--machine"])
 
     def write() -> None:
         made_by = {"commit": listed["commit"], "cpu": machine["cpu"], "compiler": machine["compiler"],
                    "peer": peers[0].name.rsplit(" ", 1)[0], "peers": about, "bound": not options.unbound,
                    "minutes": round((time.monotonic() - started) / 60, 1)}
-        data = {"made_by": made_by, "machine": machine, "rows": results, "left_out": left_out}
+        data = {"made_by": made_by, "machine": machine, "rows": results, "left_out": left_out, "thread_gain": gains}
         if before:
             data = merged(data, before)
         order = {r["name"]: i for i, r in enumerate(listed["rows"])}
@@ -353,6 +370,13 @@ def main() -> None:
             rest = "".join(f"; failed: {name}: {why[:100]}" for name, why in result.get("failed", {}).items())
             print(f"{result['name']:48} {threads} {result['ours_ms']:10.3f} {peer}{older}{rest}", flush=True)
             write()
+    # What arithmetic limits, and not the memory that both threads share.
+    for row in rows if {"1", "2"} <= set(options.threads.split(",")) else []:
+        if not re.match(r"(tdpcr|tdpcr_naf)\.|conv|mdta|attention|window", row["name"]) or row["name"].endswith("batch_4"):
+            continue
+        gains.append(thread_gain(row, ours, options.quick))
+        print(f"{row['name']:48} two threads for one: {gains[-1]['gain']:.2f}x", flush=True)
+        write()
     write()
 
 

@@ -71,8 +71,9 @@ class MemoryPool {
   static MemoryPool& number(size_t i) {
     Registry& r = registry();
     std::lock_guard lock(r.mutex);
-    while (r.pools.size() <= i) r.pools.push_back(new MemoryPool);
-    return *r.pools[i];
+    for (const auto& [number, pool] : r.pools)
+      if (number == i) return *pool;
+    return *r.pools.emplace_back(i, new MemoryPool).second;
   }
 
   /// The pool of this thread.
@@ -82,7 +83,7 @@ class MemoryPool {
   static void each(Visit&& visit) {
     Registry& r = registry();
     std::lock_guard lock(r.mutex);
-    for (MemoryPool* pool : r.pools) visit(*pool);
+    for (const auto& [number, pool] : r.pools) visit(*pool);
   }
 
   void* allocate(size_t bytes) {
@@ -226,7 +227,7 @@ class MemoryPool {
 
   struct Registry {
     std::mutex mutex;
-    std::vector<MemoryPool*> pools;
+    std::vector<std::pair<size_t, MemoryPool*>> pools;  // those that somebody asked for
   };
   static Registry& registry() {
     static Registry* const r = new Registry;

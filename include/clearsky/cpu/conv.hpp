@@ -63,6 +63,14 @@ namespace detail {
 /// The most partial sums that a weight gradient is made of.
 inline constexpr int64_t kSumSlots = 16;
 
+/// Partial sums of a weight gradient whose images are `ratio` times as large as the weight: each costs its memory once
+/// more. A power of two, of which 2, 4 and 8 threads have the same number each.
+inline int64_t sum_slots(int64_t ratio) {
+  int64_t slots = 2;
+  while (slots < kSumSlots && 2 * ratio >= 3 * slots) slots *= 2;
+  return slots;
+}
+
 /// One tap of a window along one axis: output i reads source i * source_step + offset.
 struct AxisTap {
   int64_t offset;
@@ -437,13 +445,16 @@ struct WeightSum {
     const int64_t size = s.groups * segments * outputs * length;
     const Scratch<T> total(size);
     add_slots(parts, slots, size, total.data());
-    for (int64_t g = 0; g < s.groups; ++g)
-      for (int64_t o = 0; o < outputs; ++o)
+    constexpr int64_t kLeastElements = 16384;
+    parallel_for(s.groups * outputs, kLeastElements / (segments * length) + 1, [&](int64_t begin, int64_t end) {
+      for (int64_t at = begin; at < end; ++at)
         for (int64_t k = 0; k < segments; ++k) {
+          const int64_t g = at / outputs, o = at % outputs;
           const T* from = total.data() + (g * segments + k) * outputs * length + o * (turned ? 1 : length);
-          T* to = p->dweight + ((g * outputs + o) * segments + k) * length;
+          T* to = p->dweight + (at * segments + k) * length;
           for (int64_t i = 0; i < length; ++i) to[i] = from[i * (turned ? outputs : 1)];
         }
+    });
   }
 };
 
@@ -467,9 +478,7 @@ void conv2d_weight_gradient(const Conv2dWeightGradient<T>& p) {
   const int64_t per_band =
       detail::band_rows(sum.rows, (sum.pitch + s.out_width * s.outputs) * int64_t(sizeof(T)), s.batch);
   const int64_t bands = (s.out_height + per_band - 1) / per_band, units = s.batch * bands;
-  // A slot costs its memory once more; images that are large beside the weight have many.
-  const int64_t most = std::clamp(pixels * (s.channels + s.outputs) / size, int64_t(2), detail::kSumSlots);
-  const int64_t slots = (std::min)(units, most);
+  const int64_t slots = (std::min)(units, detail::sum_slots(pixels * (s.channels + s.outputs) / size));
   const Scratch<T> parts(slots * size);
   parallel_for(slots, 1, [&](int64_t begin, int64_t end) {
     const Scratch<T> band(sum.band_elements(per_band)), dy(sum.dy_elements(per_band));
