@@ -95,8 +95,8 @@ void attention_block_forward(const AttentionBlockForward<T>& p) {
       T* const to = parts.data() + unit * part;
       const int64_t count = (last - first) * width;
       for (int64_t h = 0; h < heads; ++h)
-        detail::add_outer_products(rows.data() + h * d, step, d, rows.data() + channels + h * d, step, d, count,
-                                   to + h * d * d, pairs);
+        detail::add_outer_products<T>(
+            {rows.data() + h * d, step, d, rows.data() + channels + h * d, step, d, count, to + h * d * d}, pairs);
       detail::add_squares(rows.data(), step, count, step, to + heads * d * d);
     };
   });
@@ -138,7 +138,7 @@ struct AttentionPlan {
       turned.multiply(dm + h * d, channels, channels, dproject + h * d, channels,
                       image == 0 ? nullptr : dproject + h * d, channels);
       std::fill_n(da.data(), square, T(0));
-      add_outer_products(p.project + h * d, channels, d, dm + h * d, channels, d, channels, da.data());
+      add_outer_products<T>({p.project + h * d, channels, d, dm + h * d, channels, d, channels, da.data()}, false);
       attention_slopes(state, da.data(), p.temperature[h], d, ds.data(), factors.data() + h * d,
                        factors.data() + channels + h * d, dtemperature + h);
       to_q.emplace_back(ds.data(), 1, d, d, d, mix.pairs);
@@ -197,13 +197,16 @@ void attention_block_backward(const AttentionBlockBackward<T>& p) {
     const int64_t step = 2 * channels;
     detail::expansion_backward<T>(e, cut, sums, p.u, p.dy, p.dx, total.data(), [&] {
       const int64_t row = (cut.strip_width + 2) * step;
-      return [&, row, rows = Scratch<T>(2 * row)](const detail::RowRing<T>& ring, detail::StencilRows<T> windows,
-                                                  int64_t h, bool two, T*, T*) {
-        const int64_t width = ring.to - ring.from;
+      return [&, row, rows = Scratch<T>(2 * row)](const detail::GradientRows<T>& g) {
+        if (g.part != nullptr) return;
+        const detail::RowRing<T>& ring = g.ring;
+        const int64_t width = ring.to - ring.from, h = g.first;
         const detail::AttentionPlan<T>& plan = plans[size_t(ring.unit.image)];
+        detail::StencilRows<T> windows = g.windows;
         windows.channels = step;
-        detail::each_stencil<T, 1>(windows, two, taps.data(), e.expanded, detail::StoreSums<T>{rows.data(), row, step});
-        for (int64_t r = 0; r < (two ? 2 : 1); ++r) {
+        detail::each_stencil<T, 1>(windows, g.last - h == 2, taps.data(), e.expanded,
+                                   detail::StoreSums<T>{rows.data(), row, step});
+        for (int64_t r = 0; r < g.last - h; ++r) {
           const T* const q = rows.data() + r * row;
           T* const to = ring.row(h + r);
           plan.mix.multiply(p.dy + ((ring.unit.image * e.height + h + r) * e.width + ring.from) * channels, channels,

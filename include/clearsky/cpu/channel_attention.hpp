@@ -79,7 +79,7 @@ void outer_products(const T* a, int64_t a_step, const T* b, int64_t b_step, int6
   const int64_t vector_width = (d + kLane - 1) / kLane * kLane, zero = 0;
   int64_t safe = pixels;
   while (safe > 0 && (safe - 1) * b_step + vector_width > b_readable) --safe;
-  if (safe > 0) gemm_add_unpacked<T, T>({a, 1, a_step, &zero, 1, safe}, d, d, b, b_step, c, d);
+  if (safe > 0) gemm_unpacked<T, T>({a, 1, a_step, &zero, 1, safe}, d, d, b, b_step, 0, c, d);
   for (int64_t p = safe; p < pixels; ++p)
     for (int64_t i = 0; i < d; ++i)
       for (int64_t j = 0; j < d; ++j) c[i * d + j] += a[p * a_step + i] * b[p * b_step + j];

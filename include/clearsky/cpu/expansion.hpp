@@ -88,30 +88,53 @@ struct PackedWeight {
   }
 };
 
-/// c (m, n), added to: += sum over pixels of a(p, i) b(p, j). In pieces whose part of b stays in the first-level cache.
-/// b must be readable up to a whole vector behind its last column of each pixel but the last `n` of all: it lies in
-/// scratch memory that is longer.
+/// c (m, n) = sum over pixels of a(p, i) b(p, j), or added to. Pixel p of segment s is at a[s a_segment + p a_step].
 template <class T>
-void add_outer_products(const T* a, int64_t a_step, int64_t m, const T* b, int64_t b_step, int64_t n, int64_t pixels,
-                        T* c, bool pairs = false) {
+struct OuterProducts {
+  const T* a;
+  int64_t a_step, m;
+  const T* b;  // readable up to a whole vector behind its last column: it lies in scratch memory that is longer
+  int64_t b_step, n;
+  int64_t pixels;  // of a segment
+  T* c;
+  bool add = true;  // to what c holds
+  int64_t segments = 1, a_segment = 0, b_segment = 0;
+};
+
+/// In pieces whose part of b stays in the first-level cache: several short segments, or a part of a long one.
+template <class T>
+void add_outer_products(const OuterProducts<T>& o, bool pairs) {
   constexpr int64_t kPiece = 128;
-  if constexpr (std::is_same_v<T, float>)
-    if (pairs) {
-      const int64_t a_words = pair_lanes(2 * m), b_words = pair_lanes(2 * n);
-      const Scratch<Pair> words(kPiece / 2 * (a_words + b_words));
-      Pair* const b_pairs = words.data() + kPiece / 2 * a_words;
-      for (int64_t p = 0; p < pixels; p += kPiece) {
-        const int64_t count = (std::min)(kPiece, pixels - p);
-        pair_across_rows(a + p * a_step, a_step, count, m, words.data(), a_words);
-        pair_across_rows(b + p * b_step, b_step, count, n, b_pairs, b_words);
-        gemm_add_unpacked<T, Pair>({words.data(), 1, a_words, &kOneSegment, 1, pair_count(count)}, m, n, b_pairs,
-                                   b_words, c, n);
-      }
-      return;
+  const int64_t length = (std::min)(kPiece, o.pixels);
+  const int64_t together = std::clamp(kPiece / (length + 1), int64_t(1), o.segments);
+  int64_t offsets[kPiece];
+  const int64_t a_words = pair_lanes(2 * o.m), b_words = pair_lanes(2 * o.n), most = pair_count(length) * together;
+  std::optional<Scratch<Pair>> words;
+  if (pairs) words.emplace(most * (a_words + b_words));
+  bool add = o.add;
+  for (int64_t s = 0; s < o.segments; s += together)
+    for (int64_t p = 0; p < o.pixels; p += kPiece) {
+      const int64_t count = (std::min)(kPiece, o.pixels - p), segments = (std::min)(together, o.segments - s);
+      const T* const a = o.a + s * o.a_segment + p * o.a_step;
+      const T* const b = o.b + s * o.b_segment + p * o.b_step;
+      if constexpr (std::is_same_v<T, float>)
+        if (pairs) {
+          Pair *const a_pairs = words->data(), *const b_pairs = a_pairs + most * a_words;
+          const int64_t steps = pair_count(count);
+          for (int64_t i = 0; i < segments; ++i) {
+            pair_across_rows(a + i * o.a_segment, o.a_step, count, o.m, a_pairs + i * steps * a_words, a_words);
+            pair_across_rows(b + i * o.b_segment, o.b_step, count, o.n, b_pairs + i * steps * b_words, b_words);
+          }
+          gemm_unpacked<T, Pair>({a_pairs, 1, a_words, &kOneSegment, 1, steps * segments}, o.m, o.n, b_pairs, b_words,
+                                 0, o.c, o.n, add);
+          add = true;
+          continue;
+        }
+      for (int64_t i = 0; i < segments; ++i) offsets[i] = i * o.a_segment;
+      gemm_unpacked<T, T>({a, 1, o.a_step, offsets, segments, count}, o.m, o.n, b, o.b_step, o.b_segment, o.c, o.n,
+                          add);
+      add = true;
     }
-  for (int64_t p = 0; p < pixels; p += kPiece)
-    gemm_add_unpacked<T, T>({a + p * a_step, 1, a_step, &kOneSegment, 1, (std::min)(kPiece, pixels - p)}, m, n,
-                            b + p * b_step, b_step, c, n);
 }
 
 /// Readable elements that add_outer_products wants behind b.
@@ -242,66 +265,79 @@ struct ExpansionSums {
   T* others(T* part) const { return beta(part) + channels; }
 };
 
-/// Backward from dz to x, streamed. Rows of dz are made by `user`:
-///
-///     user(ring, windows, h, two, part, part_below)
-///
-/// writes rows h (and h + 1 of `two`) of dz, columns [ring.from, ring.to), to the ring, from the windows of u around
-/// them. What it sums over those pixels that belong to the strip goes to `part`, of row h + 1 to `part_below`, or
-/// nowhere where null. A row's sums belong to the unit that the row lies in, whichever unit it is made for.
+/// What the function that a thread makes for expansion_backward is asked for: rows [first, last) of dz, one or two of
+/// them, columns [ring.from, ring.to), to the ring, from the windows of u around them; or where `part` is not null,
+/// what it sums itself over the strip's pixels of the rows [first, last), all of which it was asked for before. The
+/// rows of a group are summed together: the function is told the group's first row.
+template <class T>
+struct GradientRows {
+  const RowRing<T>& ring;
+  StencilRows<T> windows;
+  int64_t first, last, group;
+  T* part;   // ExpansionSums of a slot
+  bool add;  // to what part holds
+};
+
+/// Rows whose pixels are multiplied together in the gradients of weights: these are larger than the caches, and passed
+/// over once for each group of rows.
+inline int64_t group_rows(const Cut& cut) {
+  constexpr int64_t kPixels = 64;
+  const int64_t steps = (kPixels + cut.step_pixels() - 1) / cut.step_pixels();
+  return (std::min)(cut.band, steps * cut.step);
+}
+
+/// Partial sums of `elements` elements: each is written, and read again at the end.
+inline int64_t slots_of_sums(const Cut& cut, int64_t element_bytes, int64_t elements) {
+  constexpr int64_t kBytes = 8 << 20, kLeast = 8, kMost = 16;
+  return (std::min)(cut.units(), std::clamp(kBytes / (element_bytes * elements + 1), kLeast, kMost));
+}
+
+/// Backward from dz to x, streamed; rows of dz are made by `user`, see GradientRows.
 /// @param u     (batch, height, width, expanded) of forward; or null: computed again, from x
 /// @param past  (batch, height, width, channels): the gradient of x along the residual
 /// @param dx    (batch, height, width, channels) written
 /// @param total (sums.elements()) written: all units' sums
 template <class T>
-[[gnu::noinline]] void expansion_backward(
-    const Expansion<T>& p, const Cut& cut, const ExpansionSums<T>& sums, const T* u, const T* past, T* dx, T* total,
-    MakeUser<const RowRing<T>&, StencilRows<T>, int64_t, bool, T*, T*> make_user) {
+[[gnu::noinline]] void expansion_backward(const Expansion<T>& p, const Cut& cut, const ExpansionSums<T>& sums,
+                                          const T* u, const T* past, T* dx, T* total,
+                                          MakeUser<const GradientRows<T>&> make_user) {
   const bool pairs = takes_pairs<T>();
   const PackedWeight<T> weight(p.weight, p.channels, 1, p.expanded, p.channels, pairs);
   std::optional<PackedWeight<T>> expand;
   if (u == nullptr) expand.emplace(p.weight, 1, p.channels, p.channels, p.expanded, pairs);
   const Scratch<T> taps(9 * p.expanded);
   transpose_window(p.taps, p.expanded, 9, false, taps.data());
-  const int64_t elements = sums.elements(), units = cut.units();
-  const Scratch<T> parts(units * elements);
+  const int64_t elements = sums.elements(), units = cut.units(), slots = slots_of_sums(cut, sizeof(T), elements);
+  const Scratch<T> parts(slots * elements);
 
-  parallel_runs(units, [&](int64_t begin, int64_t end) {
+  parallel_runs(slots, [&](int64_t begin, int64_t end) {
     RowRing<T> ring(cut, p.expanded);
     std::optional<ExpandedRows<T>> again;  // dz of the rows and columns around a unit comes from one more of u
     if (expand) again.emplace(p, cut, *expand, nullptr, 2);
     auto user = make_user();
-    const int64_t most = cut.step_pixels();
+    const int64_t group = group_rows(cut), most = group * cut.strip_width;
     const Scratch<T> normed(most * p.channels + kBehind<T>), stats(2 * most), du(most * p.expanded + kBehind<T>),
         dn(most * p.channels);
     std::fill_n(normed.data(), most * p.channels + kBehind<T>, T(0));
-    std::fill_n(parts.data() + begin * elements, (end - begin) * elements, T(0));
-    const auto part_of_row = [&](int64_t unit, int64_t h) -> T* {
-      const int64_t owner = unit + (h >= ring.unit.bottom ? 1 : h < ring.unit.top ? -1 : 0);
-      return owner < begin || owner >= end ? nullptr : parts.data() + owner * elements;
-    };
-    for (int64_t i = begin; i < end; ++i) {
-      ring.enter(i);
-      if (again) again->enter(i);
+
+    const auto take_group = [&](int64_t first, int64_t last, T* part, bool add) {
       const Cut::Unit unit = ring.unit;
       const int64_t width = unit.right - unit.left;
-      T* const part = parts.data() + i * elements;
-      for (int64_t h = unit.top; h < unit.bottom; h += cut.step) {
-        const int64_t last = (std::min)(unit.bottom, h + cut.step), wanted = (std::min)(last + 1, p.height);
+      const auto at = [&](int64_t row) { return (unit.image * p.height + row) * p.width + unit.left; };
+      const auto u_row = [&](int64_t row) { return again ? again->ring.strip_row(row) : u + at(row) * p.expanded; };
+      for (int64_t h = first; h < last; h += cut.step) {
+        const int64_t end_row = (std::min)(last, h + cut.step), wanted = (std::min)(end_row + 1, p.height);
         if (again) again->reach(wanted + 1);
         while (ring.ready < wanted) {
-          const int64_t row = ring.ready;
-          const bool two = row + 1 < wanted;
-          user(ring,
-               again ? again->ring.around(row, 1, ring.from, ring.to)
-                     : kept_rows(u, p, unit.image, row, ring.from, ring.to),
-               row, two, part_of_row(i, row), two ? part_of_row(i, row + 1) : nullptr);
-          ring.ready += two ? 2 : 1;
+          const int64_t row = ring.ready, rows = row + 1 < wanted ? 2 : 1;
+          user({ring,
+                again ? again->ring.around(row, 1, ring.from, ring.to)
+                      : kept_rows(u, p, unit.image, row, ring.from, ring.to),
+                row, row + rows, first, nullptr, false});
+          ring.ready += rows;
         }
-        const auto at = [&](int64_t row) { return (unit.image * p.height + row) * p.width + unit.left; };
-        const auto u_row = [&](int64_t row) { return again ? again->ring.strip_row(row) : u + at(row) * p.expanded; };
-        each_pair(h, last, [&](int64_t r, bool two) {
-          T* const to = du.data() + (r - h) * width * p.expanded;
+        each_pair(h, end_row, [&](int64_t r, bool two) {
+          T* const to = du.data() + (r - first) * width * p.expanded;
           stencil_gradient<T>({ring.around(r, 1),
                                {u_row(r), u_row(r + 1)},
                                p.expanded,
@@ -311,22 +347,39 @@ template <class T>
                                sums.taps(part)},
                               two);
         });
-        for (int64_t r = h; r < last; ++r)
-          normalise_rows<T>(p.x + at(r) * p.channels, width, p.channels, p.gamma, p.beta, p.eps,
-                            normed.data() + (r - h) * width * p.channels, stats.data() + 2 * (r - h) * width);
-        const int64_t pixels = (last - h) * width;
-        add_outer_products(du.data(), p.expanded, p.expanded, normed.data(), p.channels, p.channels, pixels,
-                           sums.weight(part), pairs);
-        weight.multiply(du.data(), p.expanded, pixels, dn.data(), p.channels);
-        for (int64_t r = h; r < last; ++r)
-          normalise_rows_backward<T>(p.x + at(r) * p.channels, stats.data() + 2 * (r - h) * width,
-                                     dn.data() + (r - h) * width * p.channels, width, p.channels, p.gamma,
-                                     past + at(r) * p.channels, dx + at(r) * p.channels, sums.gamma(part),
-                                     sums.beta(part));
+      }
+      user({ring, {}, first, last, first, part, add});
+      for (int64_t r = first; r < last; ++r)
+        normalise_rows<T>(p.x + at(r) * p.channels, width, p.channels, p.gamma, p.beta, p.eps,
+                          normed.data() + (r - first) * width * p.channels, stats.data() + 2 * (r - first) * width);
+      const int64_t pixels = (last - first) * width;
+      add_outer_products<T>(
+          {du.data(), p.expanded, p.expanded, normed.data(), p.channels, p.channels, pixels, sums.weight(part), add},
+          pairs);
+      weight.multiply(du.data(), p.expanded, pixels, dn.data(), p.channels);
+      for (int64_t r = first; r < last; ++r)
+        normalise_rows_backward<T>(p.x + at(r) * p.channels, stats.data() + 2 * (r - first) * width,
+                                   dn.data() + (r - first) * width * p.channels, width, p.channels, p.gamma,
+                                   past + at(r) * p.channels, dx + at(r) * p.channels, sums.gamma(part),
+                                   sums.beta(part));
+    };
+
+    for (int64_t slot = begin; slot < end; ++slot) {
+      T* const part = parts.data() + slot * elements;
+      // The large sums begin with their first group; what is added to pixel by pixel begins with 0.
+      std::fill_n(sums.taps(part), 9 * p.expanded + 2 * p.channels, T(0));
+      std::fill_n(part + elements - kBehind<T>, kBehind<T>, T(0));
+      const int64_t first_unit = units * slot / slots;
+      for (int64_t i = first_unit; i < units * (slot + 1) / slots; ++i) {
+        ring.enter(i);
+        if (again) again->enter(i);
+        const Cut::Unit unit = ring.unit;
+        for (int64_t h = unit.top; h < unit.bottom; h += group)
+          take_group(h, (std::min)(unit.bottom, h + group), part, i != first_unit || h != unit.top);
       }
     }
   });
-  add_slots(parts.data(), units, elements, total);
+  add_slots(parts.data(), slots, elements, total);
 }
 
 /// The expansion's own gradients from the sums of all units.

@@ -80,34 +80,43 @@ void feed_forward_block_backward(const FeedForwardBlockBackward<T>& p) {
     const Scratch<T> taps(9 * e.expanded);
     detail::transpose_window(e.taps, e.expanded, 9, false, taps.data());
     detail::expansion_backward<T>(e, cut, sums, p.u, p.dy, p.dx, total.data(), [&] {
-      const int64_t row = (cut.strip_width + 2) * hidden;
-      return [&, row, dgates = Scratch<T>(2 * row), gates = Scratch<T>(2 * row + detail::kBehind<T>)](
-                 const detail::RowRing<T>& ring, detail::StencilRows<T> windows, int64_t h, bool two, T* part,
-                 T* part_below) {
-        const int64_t width = ring.to - ring.from;
+      const int64_t row = (cut.strip_width + 2) * hidden, group = detail::group_rows(cut);
+      // The gates of a group's rows, one row more on either side.
+      return [&, row, dgates = Scratch<T>(2 * row),
+              gates = Scratch<T>((group + 2) * row + detail::kBehind<T>)](const detail::GradientRows<T>& g) {
+        const detail::RowRing<T>& ring = g.ring;
         const auto dy_row = [&](int64_t r, int64_t column) {
           return p.dy + ((ring.unit.image * e.height + r) * e.width + column) * channels;
         };
-        T* const rows[2] = {ring.row(h), two ? ring.row(h + 1) : nullptr};
-        for (int64_t r = 0; r < (two ? 2 : 1); ++r)
+        const auto gates_row = [&](int64_t r) { return gates.data() + (r - g.group + 1) * row; };
+        if (g.part != nullptr) {
+          const int64_t left = (ring.unit.left - ring.from) * hidden;
+          detail::add_outer_products<T>(
+              {dy_row(g.first, ring.unit.left), channels, channels, gates_row(g.first) + left, hidden, hidden,
+               ring.unit.right - ring.unit.left, sums.others(g.part), g.add, g.last - g.first, e.width * channels, row},
+              pairs);
+          // The row behind the group is the first of the next one.
+          std::copy_n(gates_row(g.last), row, gates_row(g.first));
+          return;
+        }
+        const int64_t width = ring.to - ring.from, h = g.first;
+        const bool two = g.last - h == 2;
+        T *const rows[2] = {ring.row(h), two ? ring.row(h + 1) : nullptr}, *const to_gates = gates_row(h);
+        for (int64_t r = 0; r < g.last - h; ++r)
           project.multiply(dy_row(h + r, ring.from), channels, width, dgates.data() + r * row, hidden);
+        detail::StencilRows<T> windows = g.windows;
         windows.channels = hidden;
         detail::each_stencil<T, 2, detail::Emission::looped>(
             windows, two, taps.data(), e.expanded,
             [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
               Vec<T> distribution, density;
               vec_normal<T>(a, distribution, density);
-              const Vec<T> g = load_partial(dgates.data() + r * row + w * hidden + c, count), gelu = a * distribution;
+              const Vec<T> d = load_partial(dgates.data() + r * row + w * hidden + c, count), gelu = a * distribution;
               T* const to = rows[r] + w * e.expanded + c;
-              store_partial(to, g * b * (distribution + a * density), count);
-              store_partial(to + hidden, g * gelu, count);
-              store_partial(gates.data() + r * row + w * hidden + c, gelu * b, count);
+              store_partial(to, d * b * (distribution + a * density), count);
+              store_partial(to + hidden, d * gelu, count);
+              store_partial(to_gates + r * row + w * hidden + c, gelu * b, count);
             });
-        for (int64_t r = 0; r < (two ? 2 : 1); ++r)
-          if (T* const to = r == 0 ? part : part_below)
-            detail::add_outer_products(dy_row(h + r, ring.unit.left), channels, channels,
-                                       gates.data() + r * row + (ring.unit.left - ring.from) * hidden, hidden, hidden,
-                                       ring.unit.right - ring.unit.left, sums.others(to), pairs);
       };
     });
   }

@@ -191,10 +191,9 @@ void gemm_long_sum(const Gemm<T>& p, int64_t chunk, bool pairs) {
     q.c = parts.data() + begin / chunk * size;
     q.bias = nullptr;
     if (in_place) {
-      std::fill_n(q.c, size, T(0));
       for (int64_t at = begin; at < end; at += near_steps) {
-        gemm_add_unpacked<T, T>({p.a + at * p.a_column, 1, p.m, &kNoOffset, 1, (std::min)(near_steps, end - at)}, p.m,
-                                p.n, p.b + at * p.b_row, p.n, q.c, p.n);
+        gemm_unpacked<T, T>({p.a + at * p.a_column, 1, p.m, &kNoOffset, 1, (std::min)(near_steps, end - at)}, p.m, p.n,
+                            p.b + at * p.b_row, p.n, 0, q.c, p.n, at != begin);
       }
       return;
     }

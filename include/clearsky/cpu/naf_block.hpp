@@ -270,13 +270,14 @@ void naf_second_half_backward(const NafBlockBackward<T>& p, T* dy, T* total, T* 
         if (p.kept.v == nullptr) expand.multiply(n.data(), channels, count, dv.data(), 2 * channels);
         to_gates.multiply(dz, channels, count, dgates.data(), channels);
         multiply_halves_backward(v, dgates.data(), count, channels, gates.data(), dv.data());
-        add_outer_products(dz, channels, channels, gates.data(), channels, channels, count, sums.project(part), pairs);
-        add_outer_products(dv.data(), 2 * channels, 2 * channels, n.data(), channels, channels, count,
-                           sums.expand(part), pairs);
+        add_outer_products<T>({dz, channels, channels, gates.data(), channels, channels, count, sums.project(part)},
+                              pairs);
+        add_outer_products<T>(
+            {dv.data(), 2 * channels, 2 * channels, n.data(), channels, channels, count, sums.expand(part)}, pairs);
         to_normed.multiply(dv.data(), 2 * channels, count, dn.data(), channels);
         normalise_rows_backward<T>(y, stats.data(), dn.data(), count, channels, p.block.gamma2, dz, dy + at,
                                    sums.gamma(part), sums.beta(part));
-        add_outer_products(dy + at, channels, channels, t.data(), channels, channels, count, mix_part, pairs);
+        add_outer_products<T>({dy + at, channels, channels, t.data(), channels, channels, count, mix_part}, pairs);
       });
     }
   });
@@ -369,21 +370,24 @@ void naf_block_backward(const NafBlockBackward<T>& p) {
     detail::transpose_window(e.taps, e.expanded, 9, false, taps.data());
     detail::expansion_backward<T>(e, cut, sums, p.kept.u, dy.data(), p.dx, total.data(), [&] {
       const int64_t row = (cut.strip_width + 2) * channels;
-      return [&, row, dt = Scratch<T>(2 * row)](const detail::RowRing<T>& ring, detail::StencilRows<T> windows,
-                                                int64_t h, bool two, T*, T*) {
-        const int64_t image = ring.unit.image;
+      return [&, row, dt = Scratch<T>(2 * row)](const detail::GradientRows<T>& g) {
+        if (g.part != nullptr) return;
+        const detail::RowRing<T>& ring = g.ring;
+        const int64_t image = ring.unit.image, h = g.first;
+        const bool two = g.last - h == 2;
         T* const rows[2] = {ring.row(h), two ? ring.row(h + 1) : nullptr};
-        for (int64_t r = 0; r < (two ? 2 : 1); ++r)
+        for (int64_t r = 0; r < g.last - h; ++r)
           to_gates[size_t(image)].multiply(dy.data() + ((image * e.height + h + r) * e.width + ring.from) * channels,
                                            channels, ring.to - ring.from, dt.data() + r * row, channels, nullptr, 0,
                                            ds.data() + image * channels);
+        detail::StencilRows<T> windows = g.windows;
         windows.channels = channels;
         detail::each_stencil<T, 2>(windows, two, taps.data(), e.expanded,
                                    [&](int64_t r, int64_t w, int64_t c, int64_t count, Vec<T> a, Vec<T> b) {
-                                     const Vec<T> g = load_partial(dt.data() + r * row + w * channels + c, count);
+                                     const Vec<T> d = load_partial(dt.data() + r * row + w * channels + c, count);
                                      T* const to = rows[r] + w * e.expanded + c;
-                                     store_partial(to, g * b, count);
-                                     store_partial(to + channels, g * a, count);
+                                     store_partial(to, d * b, count);
+                                     store_partial(to + channels, d * a, count);
                                    });
       };
     });

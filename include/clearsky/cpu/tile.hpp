@@ -255,14 +255,14 @@ struct PackedPanels {
   }
 };
 
-/// c (m, n), added to: += A B for a B that is read where it lies, whole vectors also behind its last column.
-/// @param in  one segment; element (i, k) of A at a[i * row_step + k * k_step]
+/// c (m, n) = A B, or added to, for a B that is read where it lies, whole vectors also behind its last column.
+/// @param in  element (i, segment s, k) of A at a[i * row_step + offsets[s] + k * k_step]
 template <class T, class Factor>
-void gemm_add_unpacked(const TileInput<Factor>& in, int64_t m, int64_t n, const Factor* b, int64_t b_step, T* c,
-                       int64_t c_step) {
+void gemm_unpacked(const TileInput<Factor>& in, int64_t m, int64_t n, const Factor* b, int64_t b_step,
+                   int64_t b_segment, T* c, int64_t c_step, bool add = true) {
   for (int64_t j = 0; j < n; j += kTileColumns<T>)
-    run_tiles<T, Factor>({in.a, in.row_step, in.k_step, b + j, b_step, in.length * b_step, in.length, c + j, c_step,
-                          (std::min)(kTileColumns<T>, n - j), in.segments, in.offsets, nullptr, true},
+    run_tiles<T, Factor>({in.a, in.row_step, in.k_step, b + j, b_step, b_segment, in.length, c + j, c_step,
+                          (std::min)(kTileColumns<T>, n - j), in.segments, in.offsets, nullptr, add},
                          m);
 }
 
