@@ -186,8 +186,9 @@ TEST_CASE("fused halves of a block against composed ones: strips, bands and step
     compare(
         s, [](const auto& in) { return restormer_attention(in[0], expansion(in), in[5], in[6]); },
         composed_attention<double>);
-  for (const Sample& s :
-       {feed_forward({1, 23, 300, 32}, 64), feed_forward({2, 45, 36, 16}, 32), feed_forward({3, 8, 8, 64}, 96)})
+  // The last: steps of two rows, sums over groups of four and of what is left of a band, more units than partial sums.
+  for (const Sample& s : {feed_forward({1, 23, 300, 32}, 64), feed_forward({2, 45, 36, 16}, 32),
+                          feed_forward({3, 8, 8, 64}, 96), feed_forward({1, 45, 20, 32}, 700)})
     compare(
         s, [](const auto& in) { return restormer_feed_forward(in[0], expansion(in), in[5]); },
         composed_feed_forward<double>);
