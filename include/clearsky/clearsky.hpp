@@ -4,11 +4,11 @@
 // (clearsky/train) are included one by one, since they need other libraries.
 // Written by tests/structure/layers.py --write.
 
-#include "clearsky/core.hpp"
 #include "clearsky/autograd.hpp"
-#include "clearsky/ops.hpp"
-#include "clearsky/nn.hpp"
-#include "clearsky/optim.hpp"
+#include "clearsky/core.hpp"
 #include "clearsky/metrics.hpp"
+#include "clearsky/nn.hpp"
+#include "clearsky/ops.hpp"
+#include "clearsky/optim.hpp"
 #include "clearsky/tdpcr.hpp"
 #include "clearsky/version.hpp"

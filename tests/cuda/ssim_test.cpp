@@ -11,7 +11,7 @@ struct Size {
   int64_t numel() const { return batch * height * row(); }
 };
 // One pixel, less than a window, several tiles along the width and the height, one channel group and several, nothing.
-const Size kSizes[] = {{1, 1, 1, 1},   {2, 5, 7, 3},  {1, 20, 30, 16}, {1, 3, 48, 17}, {2, 35, 9, 2},
+const Size kSizes[] = {{1, 1, 1, 1},    {2, 5, 7, 3},  {1, 20, 30, 16}, {1, 3, 48, 17}, {2, 35, 9, 2},
                        {1, 2, 1016, 1}, {1, 4, 3, 40}, {0, 3, 3, 1},    {1, 0, 4, 3}};
 
 /// The window's filter of values(i) at element i, over zeros outside the image.

@@ -3,8 +3,12 @@
 
 #if defined(CLEARSKY_FIRST_UNIT)
 int elements_in_second_unit();
-int main() { return clearsky::ones({2, 3}).numel() == elements_in_second_unit() ? 0 : 1; }
+int main() {
+  return clearsky::ones({2, 3}).numel() == elements_in_second_unit() ? 0 : 1;
+}
 #else
 int elements_in_second_unit();
-int elements_in_second_unit() { return int(clearsky::zeros({3, 2}).numel()); }
+int elements_in_second_unit() {
+  return int(clearsky::zeros({3, 2}).numel());
+}
 #endif

@@ -27,8 +27,8 @@ inline unsigned blocks_of(int64_t count, int64_t each) {
   return unsigned(blocks);
 }
 
-/// Every lane gets the sum over its group of neighbouring lanes, added in the same order whatever the lane. All lanes of
-/// the warp take part.
+/// Every lane gets the sum over its group of neighbouring lanes, added in the same order whatever the lane. All lanes
+/// of the warp take part.
 template <int Group>
 __device__ __forceinline__ float group_sum(float v) {
   for (int lanes = Group / 2; lanes > 0; lanes /= 2) v += __shfl_xor_sync(kAllLanes, v, lanes);

@@ -29,7 +29,7 @@
 namespace clearsky::simt {
 
 struct LensOptions {
-  bool statistics = true;               ///< false: errors only, which is faster
+  bool statistics = true;                   ///< false: errors only, which is faster
   int64_t cache_bytes = int64_t{40} << 20;  ///< of the modelled L2 cache; an A100 has 40 MiB
 };
 

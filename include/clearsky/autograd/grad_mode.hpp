@@ -17,7 +17,9 @@ class GradModeGuard {
 };
 }  // namespace detail
 
-inline bool grad_enabled() { return detail::grad_is_enabled; }
+inline bool grad_enabled() {
+  return detail::grad_is_enabled;
+}
 
 /// While alive, operations on this thread record nothing, so inference holds no activations.
 ///

@@ -78,7 +78,7 @@ inline RasterDatasetPointer open_manifest(const std::string& path, const RasterO
   CLEARSKY_CHECK(IoError, !records.empty(), "open_manifest: ", path,
                  ": is empty; the first line must read optical_cloudy,optical_clear,sar,label,mask");
   static const std::set<std::string> kColumns = {"optical_cloudy", "optical_clear", "sar", "label", "mask", "id", "roi",
-                                                 "bucket", "dn_offset"};
+                                                 "bucket",         "dn_offset"};
   std::map<std::string, size_t> columns;
   const std::vector<std::string>& header = records[0].second;
   for (size_t c = 0; c < header.size(); ++c) {

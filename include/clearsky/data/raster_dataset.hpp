@@ -83,7 +83,8 @@ class RasterDataset : public Dataset {
       const std::string& path = p.optical_clear.empty() ? p.optical_cloudy : p.optical_clear;
       if (path.empty()) continue;
       if (files-- <= 0) break;
-      const std::string text = dn_offset_warning(geo::read_geotiff(path, {}, kBands).pixels, optical_scaling(p, options_));
+      const std::string text =
+          dn_offset_warning(geo::read_geotiff(path, {}, kBands).pixels, optical_scaling(p, options_));
       if (!text.empty()) return path + ": " + text;
     }
     return {};

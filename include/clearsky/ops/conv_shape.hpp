@@ -110,8 +110,14 @@ inline Shape conv_transpose2d_shape(const Shape& x, const Shape& w, const ConvTr
 /// All sizes of one convolution, checked; what its kernels take.
 inline cpu::ConvShape conv2d_sizes(const Shape& x, const Shape& w, const Conv2dOptions& opt) {
   const Shape y = conv2d_shape(x, w, opt);
-  return {x[0], x[1], x[2],       x[3],                 w[0],        w[1],                  w[2],        opt.groups,
-          y[1], y[2], opt.stride, opt.stride_along_w(), opt.padding, opt.padding_along_w(), opt.dilation};
+  return {x[0],        x[1],
+          x[2],        x[3],
+          w[0],        w[1],
+          w[2],        opt.groups,
+          y[1],        y[2],
+          opt.stride,  opt.stride_along_w(),
+          opt.padding, opt.padding_along_w(),
+          opt.dilation};
 }
 
 /// The sizes of the convolution whose data gradient conv_transpose2d is: its image is the larger, resulting one.

@@ -52,8 +52,8 @@ __device__ __forceinline__ void dot_tiles(const float* a, const float* b, const 
   }
 }
 
-/// The weights of a warp's 8 rows, where its lanes can read each other's. A warp uses its own rows only. The pitch keeps
-/// rows 2 i of four i eight banks apart: eight columns of each fill all banks.
+/// The weights of a warp's 8 rows, where its lanes can read each other's. A warp uses its own rows only. The pitch
+/// keeps rows 2 i of four i eight banks apart: eight columns of each fill all banks.
 inline constexpr int kWeightPitch = kTokens + 4;
 
 template <int Columns>

@@ -161,9 +161,9 @@ __global__ void __launch_bounds__(kRowThreads) avg_pool_transpose_pixels(const A
   const PoolPlace at = pool_place<Width>(s.height, s.width, s.channels);
   if (at.n < 0) return;
   const float* pooled = p.x + at.n * s.out_height * s.out_width * s.channels + at.c;
-  store_lanes<Width>(
-      p.y + (int64_t(blockIdx.x) * s.width + at.w) * s.channels + at.c,
-      pool_share<Width>(pooled, pool_windows(at.h, s.out_height, s), pool_windows(at.w, s.out_width, s), s.out_width, s));
+  store_lanes<Width>(p.y + (int64_t(blockIdx.x) * s.width + at.w) * s.channels + at.c,
+                     pool_share<Width>(pooled, pool_windows(at.h, s.out_height, s), pool_windows(at.w, s.out_width, s),
+                                       s.out_width, s));
 }
 
 /// Launches `four` or `one`, kernels with one thread for four channels or for one, over rows of `width` pixels.

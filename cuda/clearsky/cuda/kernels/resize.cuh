@@ -115,7 +115,8 @@ __device__ __forceinline__ float tap_weight(int i, int j, int size, int out) {
   return weight;
 }
 
-/// Rows of y that a block makes, one after the other: neighbouring rows read the same rows of x, from the block's cache.
+/// Rows of y that a block makes, one after the other: neighbouring rows read the same rows of x, from the block's
+/// cache.
 inline constexpr int kResizeRows = 4;
 
 /// grid (batch ceil(out_height / kResizeRows), ceil(out_width channels / Width / kRowThreads)), block kRowThreads

@@ -26,7 +26,7 @@ using SsimBackward = cpu::SsimBackward<float>;
 
 inline constexpr int kSsimRadius = int(cpu::kSsimRadius), kSsimTaps = 2 * kSsimRadius + 1;
 inline constexpr int kSsimThreads = 1024;  // a wide tile reads less border; 64 registers are left to each
-inline constexpr int kSsimChannels = 16;  ///< channels of a tile, at most: more would leave too few pixels
+inline constexpr int kSsimChannels = 16;   ///< channels of a tile, at most: more would leave too few pixels
 inline constexpr float kSsimC1 = float(cpu::kSsimC1), kSsimC2 = float(cpu::kSsimC2);
 
 struct SsimTaps {

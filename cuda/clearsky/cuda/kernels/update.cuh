@@ -62,10 +62,11 @@ __global__ void __launch_bounds__(Threads) scale_step_blocks(const ScaleStep s) 
   });
 }
 
-/// Squares of one block of the axis, added in double. parts (blocks), written. The second bound asks for full occupancy:
-/// without it the compiler takes 40 registers, which leaves three quarters.
+/// Squares of one block of the axis, added in double. parts (blocks), written. The second bound asks for full
+/// occupancy: without it the compiler takes 40 registers, which leaves three quarters.
 template <int Threads>
-__global__ void __launch_bounds__(Threads, 2048 / Threads) squared_norm_blocks(const SquaredNorm s, double* __restrict__ parts) {
+__global__ void __launch_bounds__(Threads, 2048 / Threads)
+    squared_norm_blocks(const SquaredNorm s, double* __restrict__ parts) {
   double sum = 0;
   each_in_block<Threads>(s.layout, [&](int64_t index, const auto& each) {
     const float* x = s.values[index];
