@@ -16,6 +16,7 @@
 #include "clearsky/cpu/gemm.hpp"
 #include "clearsky/cpu/norm_rows.hpp"
 #include "clearsky/cpu/stencil.hpp"
+#include "clearsky/cpu/stream.hpp"
 
 namespace clearsky::cpu {
 
@@ -178,8 +179,13 @@ class ExpandedRows {
 
  private:
   void keep(int64_t row, int64_t h) {
-    std::copy_n(ring.strip_row(h), (ring.unit.right - ring.unit.left) * p_.expanded,
-                kept_ + (row + ring.unit.left) * p_.expanded);
+    // What the caches hold until backward comes is better left to them.
+    constexpr int64_t kCachedBytes = 4 << 20;
+    const int64_t count = (ring.unit.right - ring.unit.left) * p_.expanded;
+    T* const to = kept_ + (row + ring.unit.left) * p_.expanded;
+    if (p_.batch * p_.height * p_.width * p_.expanded * int64_t(sizeof(T)) > kCachedBytes)
+      copy_past_caches(ring.strip_row(h), count, to);
+    else std::copy_n(ring.strip_row(h), count, to);
   }
 
   const Expansion<T>& p_;
