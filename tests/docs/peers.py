@@ -26,15 +26,24 @@ def refused(action):
     raise AssertionError("was not refused")
 
 
+def gain(name, one, two):
+    return {"name": name, "one_thread": {"ms": one}, "two_threads": {"ms": two}, "gain": round(one / two, 3)}
+
+
 def test_merging():
     before = {"made_by": MADE_BY, "machine": MACHINE, "left_out": ["b, threads 2", "c, threads 1"],
               "rows": [row("a", "other", 2, 9.0, "oneDNN 3"), row("a", "other", 1, 8.0, "oneDNN 3")]}
     now = copy.deepcopy(before) | {"rows": [row("a", "other", 2, 5.0, "oneDNN 3"), row("b", "other", 2, 4.0, "oneDNN 3")], "left_out": []}
+    before["thread_gain"] = [gain("a", 9.0, 6.0), gain("b", 4.0, 2.0)]
+    now["thread_gain"] = [gain("a", 9.0, 5.0)]
     now["machine"]["threads_2"]["gflops"] = 400.0
     both = run.merged(now, before)
     assert {(r["name"], r["threads"]): r["ours_ms"] for r in both["rows"]} == {("a", 2): 5.0, ("b", 2): 4.0, ("a", 1): 8.0}
     assert both["left_out"] == ["c, threads 1"]
     assert both["made_by"]["minutes"] == 2.0
+    assert {r["name"]: r["gain"] for r in both["thread_gain"]} == {"a": 1.8, "b": 2.0}
+    del before["thread_gain"]  # as files of earlier versions
+    assert [r["name"] for r in run.merged(now, before)["thread_gain"]] == ["a"]
     # A machine can do what it has done once: limits are those of the better measurement, 2e8 FLOP at 400 and 1e8 at 100 GFLOP/s.
     assert {(r["name"], r["threads"]): r["limit_ms"] for r in both["rows"]} == {("a", 2): 0.5, ("b", 2): 0.5, ("a", 1): 1.0}
     now["made_by"]["commit"] = "z"
@@ -50,7 +59,9 @@ def test_tables():
     old = {"torch_1_13_ms": 390.0, "ratio_torch_1_13": 3.9, "torch_1_13_mb": 70.0, "ours_mb": 20.0, "peer_mb": 50.0}
     rows = [row("tdpcr.inference_at_256_batch_1", "model", 2, 100.0, "pytorch 2.0 compiled", **old, failed={"pytorch 2.0 eager": "why"}),
             row("tdpcr_bf16.inference_at_256_batch_1", "model_bf16", 2, 50.0, "pytorch 2.0 eager"), row("gelu", "other", 2, 1.5, "oneDNN 3")]
-    data = {"made_by": MADE_BY, "machine": MACHINE, "rows": rows, "left_out": [], "scaling": {}}
+    data = {"made_by": MADE_BY, "machine": MACHINE, "rows": rows, "left_out": [], "scaling": {},
+            "thread_gain": [gain("tdpcr.inference_at_256_batch_1", 359.6, 200.2), gain("gelu", 1.8, 1.0)]}
+    assert table.threads_gain(data)[2:] == ["| tdpcr.inference_at_256_batch_1 | 360 | 200 | 1.80 | missed |", "| gelu | 1.80 | 1.00 | 1.80 | reached |"]
     models = table.models(data)
     assert "| 300 | compiled | 3.00 | 390 | 3.90 |" in models[2] and models[2].endswith("| 0.40 | 70 | missed: 4x PyTorch 1.13 |")
     assert models[-1] == "Failed: tdpcr.inference_at_256_batch_1, 2 threads: pytorch 2.0 eager: why."
@@ -58,7 +69,7 @@ def test_tables():
     assert table.operations(data, 2)[2:] == ["| gelu | 1.50 | 4.50 | oneDNN 3 | 3.00 | - | 1.00 | 1.50 | reached |"]
     assert "pytorch 2.0 (MKL, AVX2). Measured from 2020-01-01 02:00 to 2020-01-01 02:00." in table.made_by(data)[0]
     # Every table has a line of dashes with as many columns as its head.
-    for lines in (models[:3], table.bfloat16(data), table.operations(data, 2)):
+    for lines in (models[:3], table.bfloat16(data), table.operations(data, 2), table.threads_gain(data)):
         assert len({line.count("|") for line in lines}) == 1
 
 
