@@ -32,6 +32,7 @@ inline void store_past_caches(float* to, Vec<float> v) {
 /// Copies `count` elements, past the caches.
 template <class T>
 void copy_past_caches(const T* from, int64_t count, T* to) {
+  if (count == 0) return;
   const auto* source = reinterpret_cast<const char*>(from);
   auto* target = reinterpret_cast<char*>(to);
   int64_t left = count * int64_t(sizeof(T));
